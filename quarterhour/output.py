@@ -1,0 +1,63 @@
+"""How a command speaks: tables for people on a terminal, one JSON object a line for programs.
+
+Standard output carries answers only; messages go to standard error.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+TABLE = "table"
+NDJSON = "ndjson"
+
+
+def format_option(command: F) -> F:
+    """Add `--format`; the command gets `output_format`, either TABLE or NDJSON."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice([TABLE, NDJSON, "json"]),
+        default=None,
+        callback=lambda _context, _option, value: _resolve(value),
+        help="Form of the output: a table, or one JSON object a line (ndjson; json is the same). "
+        "Default: table on a terminal, ndjson elsewhere.",
+    )(command)
+
+
+def emit(output_format: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write rows to standard output; a table shows the given columns only, JSON lines show all fields."""
+    if output_format == TABLE:
+        _emit_table(list(rows), columns)
+    else:
+        for row in rows:
+            emit_object(row)
+
+
+def emit_object(row: Mapping[str, Any]) -> None:
+    """Write one JSON object as one line of standard output."""
+    sys.stdout.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _resolve(chosen: str | None) -> str:
+    if chosen is None:
+        return TABLE if sys.stdout.isatty() else NDJSON
+    return TABLE if chosen == TABLE else NDJSON
+
+
+def _emit_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = columns or (list(rows[0]) if rows else [])
+    table = Table(box=SIMPLE_HEAD)
+    for column in shown:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if row[column] is None else str(row[column])) for column in shown))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
