@@ -1,0 +1,97 @@
+"""Bytes of a Kafka record to a validated event and its time, or the reason why not.
+
+A valid event takes the shortest way through here; what is wrong with a bad one is worked out in
+schemas.explain. Pure: no I/O, no clock. Every value gives an event or Rejected, never another exception.
+"""
+
+import re
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.events import MODELS, AlertEvent, ConversationEvent, Event, HandoffEvent, Id, fields_of, type_of
+from schemas.explain import explain, quote, read_json
+from schemas.reasons import Reason, Rejected
+from schemas.times import parse_time_ms
+from schemas.topics import Topic, key_of, partition_of
+
+__all__ = [
+    "MAX_VALUE_BYTES",
+    "Rejected",
+    "check_clock",
+    "check_key",
+    "check_partition",
+    "decode",
+    "parse_time_ms",
+]
+
+MAX_VALUE_BYTES: Final = 1_048_576
+
+_VALIDATE: Final[dict[Topic, Callable[[bytes], Event]]] = {
+    Topic.CONVERSATION: TypeAdapter(ConversationEvent).validator.validate_json,
+    Topic.AGENT_HANDOFF: TypeAdapter(HandoffEvent).validator.validate_json,
+    Topic.ALERT_DELIVERY: TypeAdapter(AlertEvent).validator.validate_json,
+}
+_ID_FIELDS: Final = {
+    type_of(model): tuple(field for field, annotation in fields_of(model).items() if annotation == Id)
+    for model in MODELS
+}
+_IDS_IN_DATA: Final[dict[str, Callable[[Any], tuple[str, ...]]]] = {
+    kind: itemgetter(*(field.removeprefix("data.") for field in fields if field.startswith("data.")))
+    for kind, fields in _ID_FIELDS.items()
+}
+_FORBIDDEN: Final = re.compile(r"[|\x00-\x1f\x7f-\x9f]")
+
+
+def decode(value: bytes | None, topic: Topic) -> tuple[Event, int]:
+    """Validate a record's value; return the event and its time in ms since 1970 UTC, or raise Rejected."""
+    if not value:
+        raise Rejected(Reason.EMPTY_VALUE)
+    if len(value) > MAX_VALUE_BYTES:
+        raise Rejected(Reason.TOO_LARGE, "", f"{len(value)} bytes, at most {MAX_VALUE_BYTES} are allowed")
+    try:
+        event = _VALIDATE[topic](value)
+    except ValidationError as error:
+        raise explain(value, topic, error) from None
+    if b"NaN" in value or b"Infinity" in value:
+        read_json(value)  # pydantic takes these as numbers in fields that it ignores
+    ids = event["id"] + event["source"] + "".join(_IDS_IN_DATA[event["type"]](event["data"]))
+    if "|" in ids or not ids.isprintable():
+        _check_characters(event)
+    return event, parse_time_ms(event["time"])
+
+
+def check_clock(time_ms: int, timestamp_ms: int, max_ahead_ms: int, max_age_ms: int) -> None:
+    """Compare an event's time with its Kafka timestamp; raises Rejected(TIME_AHEAD or TIME_BEHIND)."""
+    ahead_ms = time_ms - timestamp_ms
+    if ahead_ms > max_ahead_ms:
+        raise Rejected(Reason.TIME_AHEAD, "time", f"{ahead_ms} ms ahead, at most {max_ahead_ms} are allowed")
+    if -ahead_ms > max_age_ms:
+        raise Rejected(Reason.TIME_BEHIND, "time", f"{-ahead_ms} ms behind, at most {max_age_ms} are allowed")
+
+
+def check_key(event: Event, key: bytes | None) -> bytes:
+    """Return the key that follows from an event; raises Rejected(WRONG_KEY) if its record has another."""
+    right = key_of(event)
+    if key != right:
+        shown = "none" if key is None else quote(key.decode(errors="replace"))
+        raise Rejected(Reason.WRONG_KEY, "", f"{shown}, expected {quote(right.decode())}")
+    return right
+
+
+def check_partition(key: bytes, partition: int, partitions: int) -> None:
+    """Compare a record's partition with its key's; raises Rejected(WRONG_PARTITION)."""
+    right = partition_of(key, partitions)
+    if partition != right:
+        detail = f"partition {partition}, expected {right} of {partitions}"
+        raise Rejected(Reason.WRONG_PARTITION, "", detail)
+
+
+def _check_characters(event: Event) -> None:
+    fields: dict[str, Any] = {**event, **{f"data.{name}": found for name, found in event["data"].items()}}
+    for field in _ID_FIELDS[event["type"]]:
+        if found := _FORBIDDEN.search(fields[field]):
+            detail = f"U+{ord(found[0]):04X} at character {found.start() + 1}"
+            raise Rejected(Reason.FORBIDDEN_CHARACTER, field, detail)

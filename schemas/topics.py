@@ -1,0 +1,59 @@
+"""Topics, keys and partitions: where an event belongs in Kafka.
+
+A key decides a partition, and a partition which worker sees a conversation: so this agrees with the Java
+client's default partitioner to the bit. No I/O and no Kafka client here.
+"""
+
+from enum import StrEnum
+from struct import unpack_from
+from typing import Final
+
+from schemas.events import Event
+
+
+class Topic(StrEnum):
+    """The role of a source topic; a deployment's settings may give the Kafka topic another name."""
+
+    CONVERSATION = "conversation"
+    AGENT_HANDOFF = "agent-handoff"
+    ALERT_DELIVERY = "alert-delivery"
+
+
+TOPIC_OF_TYPE: Final[dict[str, Topic]] = {
+    "conversation.message.v1": Topic.CONVERSATION,
+    "conversation.closed.v1": Topic.CONVERSATION,
+    "handoff.started.v1": Topic.AGENT_HANDOFF,
+    "handoff.ended.v1": Topic.AGENT_HANDOFF,
+    "alert.delivered.v1": Topic.ALERT_DELIVERY,
+    "alert.failed.v1": Topic.ALERT_DELIVERY,
+}
+
+_SEED = 0x9747B28C
+_FACTOR = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+
+def murmur2(data: bytes) -> int:
+    """Hash bytes as the Java Kafka client does, as an unsigned 32 bit number (Java's own is signed)."""
+    length = len(data)
+    state = _SEED ^ length
+    for word in unpack_from(f"<{length >> 2}I", data):
+        word = (word * _FACTOR) & _MASK
+        state = ((state * _FACTOR) ^ ((word ^ (word >> 24)) * _FACTOR)) & _MASK
+    if length & 3:
+        tail = int.from_bytes(data[length & ~3 :], "little")
+        state = ((state ^ tail) * _FACTOR) & _MASK
+    state = ((state ^ (state >> 13)) * _FACTOR) & _MASK
+    return state ^ (state >> 15)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition that the Java client's default partitioner gives a key."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def key_of(event: Event) -> bytes:
+    """Return an event's Kafka key: account, bot and conversation (of an alert: delivery), joined by `|`."""
+    data = event["data"]
+    subject = data["delivery_id"] if "delivery_id" in data else data["conversation_id"]
+    return f"{data['account_id']}|{data['bot_id']}|{subject}".encode()
