@@ -13,6 +13,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 TABLE = "table"
 NDJSON = "ndjson"
+WIDTH_OFF_TERMINAL = 160
 
 
 def format_option(command: F) -> F:
@@ -56,8 +57,8 @@ def _emit_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
 
     shown = columns or (list(rows[0]) if rows else [])
     table = Table(box=SIMPLE_HEAD)
-    for column in shown:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(shown):
+        table.add_column(column, overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*(Text("" if row[column] is None else str(row[column])) for column in shown))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL).print(table)

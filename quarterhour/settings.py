@@ -33,7 +33,9 @@ from schemas.topics import Topic
 PREFIX = "QUARTERHOUR_"
 CONFIG_VARIABLE = "QUARTERHOUR_CONFIG"
 CONFIG_FILE = "quarterhour.toml"
+# Written by `quarterhour up` into the home folder while the local parts run; holds these settings.
 END_POINTS_FILE = "end-points.json"
+END_POINTS = ("kafka_brokers", "postgres_dsn")
 HIDDEN = "***"
 
 SECOND_MS = 1_000
@@ -315,9 +317,12 @@ def _explain(problem: dict[str, Any], file: Path | None) -> str:
     if problem["type"] == "extra_forbidden":
         return f"no such setting: {key} in {file}; `quarterhour settings` prints those there are"
     variable = variable_of(key)
+    field = Settings.model_fields[names[key]]
     shown = _hidden(names[key], problem["input"])
+    if problem["type"].endswith("_than_equal") and _is_duration(field):
+        shown = format_duration(shown)
     place = "" if os.environ.get(variable) else f" ({key} in {file})"
-    return f"{variable}={shown!r}{place} is not allowed: {allowed(Settings.model_fields[names[key]])}"
+    return f"{variable}={shown!r}{place} is not allowed: {allowed(field)}"
 
 
 def allowed(field: FieldInfo) -> str:
@@ -328,8 +333,11 @@ def allowed(field: FieldInfo) -> str:
     literal = getattr(field.annotation, "__args__", None)
     if getattr(field.annotation, "__origin__", None) is Literal and literal:
         return "one of " + ", ".join(literal)
-    is_duration = any(isinstance(mark, DurationType) for mark in field.metadata)
-    return _bounds(field, is_duration) or "any text"
+    return _bounds(field) or "any text"
+
+
+def _is_duration(field: FieldInfo) -> bool:
+    return any(isinstance(mark, DurationType) for mark in field.metadata)
 
 
 def _marks(field: FieldInfo) -> list[Any]:
@@ -337,7 +345,7 @@ def _marks(field: FieldInfo) -> list[Any]:
     return [*field.metadata, *(mark for marks in inner for mark in marks)]
 
 
-def _bounds(field: FieldInfo, is_duration: bool) -> str:
+def _bounds(field: FieldInfo) -> str:
     limits = {
         name: getattr(mark, name)
         for mark in field.metadata
@@ -346,7 +354,7 @@ def _bounds(field: FieldInfo, is_duration: bool) -> str:
     }
     if not limits:
         return ""
-    if is_duration:
+    if _is_duration(field):
         return f"{FORM}, from {format_duration(limits['ge'])} to {format_duration(limits['le'])}"
     kind = "a whole number" if field.annotation is int else "a number"
     low = f"from {limits['ge']}" if "ge" in limits else f"above {limits['gt']}"
@@ -382,11 +390,7 @@ def _local_end_points(settings: Settings) -> dict[str, str]:
         return {}
     except (OSError, ValueError) as error:
         raise WrongSetting(f"cannot read the end points of the local parts in {file}: {error}") from None
-    return {
-        name: found[name]
-        for name in ("kafka_brokers", "postgres_dsn")
-        if getattr(settings, name) is None and found.get(name)
-    }
+    return {name: found[name] for name in END_POINTS if getattr(settings, name) is None and found.get(name)}
 
 
 def _row(settings: Settings, name: str, field: FieldInfo) -> SettingRow:
@@ -405,7 +409,7 @@ def _origin(settings: Settings, name: str, field: FieldInfo) -> str:
         return "environment"
     if name in settings.model_fields_set:
         return str(config_file())
-    return "default" if getattr(settings, name) == field.default else "local parts"
+    return "local parts" if name in END_POINTS and getattr(settings, name) else "default"
 
 
 def _hidden(name: str, value: Any) -> Any:
@@ -417,6 +421,6 @@ def _hidden(name: str, value: Any) -> Any:
 def _text(field: FieldInfo, value: Any) -> str:
     if value is None or value == ():
         return ""
-    if any(isinstance(mark, DurationType) for mark in field.metadata):
+    if _is_duration(field):
         return format_duration(value)
     return ",".join(value) if isinstance(value, tuple) else str(value)
