@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from schemas.events import MAX_CHARACTERS, MODELS, fields_of, type_of
+from schemas.events import FORBIDDEN_CHARACTERS, MAX_CHARACTERS, MODELS, fields_of, type_of
 from schemas.reasons import Reason, Rejected
 from schemas.topics import TOPIC_OF_TYPE, Topic
 
@@ -24,6 +24,7 @@ _REASON_OF_ERROR: Final = {
     "missing": Reason.MISSING_FIELD,
     "string_too_short": Reason.EMPTY_FIELD,
     "string_too_long": Reason.TOO_LONG,
+    "string_pattern_mismatch": Reason.FORBIDDEN_CHARACTER,
     "literal_error": Reason.UNKNOWN_VALUE,
 }
 _JSON_TYPES: Final = {
@@ -35,6 +36,7 @@ _JSON_TYPES: Final = {
     float: "a number",
     type(None): "null",
 }
+_FORBIDDEN: Final = re.compile(f"[{FORBIDDEN_CHARACTERS}]")
 # A pair of escaped surrogates, a lone one (captured), or any other escape.
 _ESCAPE: Final = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -113,6 +115,9 @@ def _detail(reason: Reason, found: Any) -> str:
             return f"it is {_json_type(found)}"
         case Reason.TOO_LONG:
             return f"{len(found)} characters, at most {MAX_CHARACTERS} are allowed"
+        case Reason.FORBIDDEN_CHARACTER:
+            place = _FORBIDDEN.search(found)
+            return f"U+{ord(place[0]):04X} at character {place.start() + 1}" if place else ""
         case Reason.UNKNOWN_VALUE:
             return quote(found)
         case _:
