@@ -25,14 +25,6 @@ USER_MESSAGE: Final = 2
 HANDOFF_ENDED: Final = 3
 HANDOFF_STARTED: Final = 4
 
-KIND_OF: Final = {
-    ("conversation.closed.v1", ""): CLOSED,
-    ("conversation.message.v1", "bot"): BOT_MESSAGE,
-    ("conversation.message.v1", "user"): USER_MESSAGE,
-    ("handoff.ended.v1", ""): HANDOFF_ENDED,
-    ("handoff.started.v1", ""): HANDOFF_STARTED,
-}
-
 FACT_BYTES: Final = 18
 IDENTITY_SHIFT: Final = 24
 KIND_SHIFT: Final = 88
