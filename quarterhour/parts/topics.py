@@ -1,0 +1,127 @@
+"""What Quarterhour asks of a Kafka cluster's administration: does it answer, topics, and where they end."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from schemas.topics import Topic
+
+Result = TypeVar("Result")
+
+# What `quarterhour up` creates; conversation and agent-handoff must agree: a partition is a shard of both.
+PARTITIONS = {Topic.CONVERSATION: 8, Topic.AGENT_HANDOFF: 8, Topic.ALERT_DELIVERY: 4}
+# The clock that the age of an event is measured by must be the broker's.
+TOPIC_CONFIGURATION = {"message.timestamp.type": "LogAppendTime"}
+# Options of `quarterhour.kafka.security_options`; the local parts need none.
+PLAIN: Mapping[str, Any] = MappingProxyType({})
+REQUEST_TIMEOUT_MS = 10_000
+READY_TIMEOUT_S = 30.0
+POLL_S = 0.02
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end from any thread, also one whose event loop is running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+async def cluster_id(brokers: str, security: Mapping[str, Any] = PLAIN) -> str | None:
+    """The id of the cluster that answers there; None if nothing does."""
+    if not await _listens(brokers):
+        return None  # without aiokafka's error lines in the log
+    try:
+        async with _admin(brokers, security) as admin:
+            found: str | None = (await admin.describe_cluster())["cluster_id"]
+            return found
+    except (KafkaError, OSError, TimeoutError):
+        return None
+
+
+async def create_topics(
+    brokers: str, names_and_partitions: Mapping[str, int], security: Mapping[str, Any] = PLAIN
+) -> list[str]:
+    """Create those topics that are missing and wait until each has its leaders; returns the created names.
+
+    A topic that exists is left as it is, whatever its partitions and configuration.
+    """
+    topics = [
+        NewTopic(name, partitions, replication_factor=-1, topic_configs=TOPIC_CONFIGURATION)
+        for name, partitions in names_and_partitions.items()
+    ]
+    async with _admin(brokers, security) as admin:
+        errors = (await admin.create_topics(topics)).to_object()["topic_errors"]
+        for error in errors:
+            if error["error_code"] not in (0, TopicAlreadyExistsError.errno):
+                raise for_code(error["error_code"])(f"topic {error['topic']}: {error['error_message']}")
+        await _wait_for_leaders(admin, names_and_partitions)
+    return [error["topic"] for error in errors if error["error_code"] == 0]
+
+
+async def end_offsets(
+    brokers: str, topics: Collection[str], security: Mapping[str, Any] = PLAIN
+) -> dict[tuple[str, int], int]:
+    """The position after the last record of each partition of those topics that exist."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=brokers, request_timeout_ms=REQUEST_TIMEOUT_MS, **security)
+    try:
+        await consumer.start()
+        existing = [topic for topic in topics if topic in await consumer.topics()]
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic in existing
+            for partition in consumer.partitions_for_topic(topic) or ()
+        ]
+        ends = await consumer.end_offsets(partitions)
+        return {(end.topic, end.partition): offset for end, offset in ends.items()}
+    finally:
+        await consumer.stop()
+
+
+@asynccontextmanager
+async def _admin(brokers: str, security: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers, request_timeout_ms=REQUEST_TIMEOUT_MS, **security)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _listens(brokers: str) -> bool:
+    for broker in brokers.split(","):
+        host, _, port = broker.rpartition(":")
+        try:
+            _, writer = await asyncio.wait_for(
+                asyncio.open_connection(host, int(port)), REQUEST_TIMEOUT_MS / 1000
+            )
+        except (OSError, TimeoutError):
+            continue
+        writer.close()
+        return True
+    return False
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names_and_partitions: Mapping[str, int]) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not _all_led(await admin.describe_topics(list(names_and_partitions))):
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"topics without leaders after {READY_TIMEOUT_S:.0f} s: {', '.join(names_and_partitions)}"
+            )
+        await asyncio.sleep(POLL_S)
+
+
+def _all_led(topics: list[Any]) -> bool:
+    return all(
+        topic["error_code"] == 0
+        and topic["partitions"]
+        and all(partition["leader"] >= 0 for partition in topic["partitions"])
+        for topic in topics
+    )
