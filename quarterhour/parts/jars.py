@@ -129,7 +129,7 @@ def _missing(jar: Jar, error: BaseException, folder: Path) -> BaseException:
     return PartMissing(
         f"Kafka {KAFKA_VERSION} is not complete: {jar} cannot be downloaded: {error!r}. "
         "Needed, once, is a way to a Maven repository; a mirror is named under [repositories] in jgo's "
-        f"settings file (~/.config/jgo.conf). Or copy the jars listed in {LIST} to {folder} from another machine. "
+        f"settings file (~/.config/jgo.conf). Or copy the jars listed in {LIST} to {folder} by hand. "
         "Then run the command again: it goes on where it stopped."
     )
 

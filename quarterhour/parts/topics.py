@@ -52,10 +52,7 @@ async def create_topics(
 
     A topic that exists is left as it is, whatever its partitions and configuration.
     """
-    topics = [
-        NewTopic(name, partitions, replication_factor=-1, topic_configs=TOPIC_CONFIGURATION)
-        for name, partitions in names_and_partitions.items()
-    ]
+    topics = [_new_topic(name, partitions) for name, partitions in names_and_partitions.items()]
     async with _admin(brokers, security) as admin:
         errors = (await admin.create_topics(topics)).to_object()["topic_errors"]
         for error in errors:
@@ -82,6 +79,11 @@ async def end_offsets(
         return {(end.topic, end.partition): offset for end, offset in ends.items()}
     finally:
         await consumer.stop()
+
+
+def _new_topic(name: str, partitions: int) -> NewTopic:
+    # As many copies as the cluster makes by default: -1, which aiokafka allows only beside an assignment.
+    return NewTopic(name, partitions, -1, replica_assignments={}, topic_configs=TOPIC_CONFIGURATION)
 
 
 @asynccontextmanager
