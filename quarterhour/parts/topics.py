@@ -66,15 +66,15 @@ async def end_offsets(
     brokers: str, topics: Collection[str], security: Mapping[str, Any] = PLAIN
 ) -> dict[tuple[str, int], int]:
     """The position after the last record of each partition of those topics that exist."""
+    async with _admin(brokers, security) as admin:
+        partitions = [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in await admin.describe_topics(list(topics))
+            for partition in topic["partitions"]
+        ]
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, request_timeout_ms=REQUEST_TIMEOUT_MS, **security)
     try:
         await consumer.start()
-        existing = [topic for topic in topics if topic in await consumer.topics()]
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in existing
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
         ends = await consumer.end_offsets(partitions)
         return {(end.topic, end.partition): offset for end, offset in ends.items()}
     finally:
