@@ -1,0 +1,38 @@
+"""`quarterhour migrate`: bring the database schema to this version."""
+
+import asyncio
+
+import asyncpg
+import click
+
+from quarterhour.errors import AnswerIsNo, PartUnreachable
+from quarterhour.settings import load_settings
+from sinks.ledger import Unreachable
+from sinks.migrate import MigrationError, migrate, pending
+
+
+@click.command()
+@click.option("--plan", is_flag=True, help="Only print the SQL that would run.")
+def command(plan: bool) -> None:
+    """Bring the database schema to this version.
+
+    Migrations go forward only, each in a transaction; several processes may migrate at once.
+
+    Example:
+
+    \b
+      quarterhour migrate --plan
+    """
+    dsn = load_settings().require_postgres_dsn()
+    try:
+        found = asyncio.run(pending(dsn) if plan else migrate(dsn))
+    except Unreachable as error:
+        raise PartUnreachable(str(error)) from error
+    except MigrationError as error:
+        raise AnswerIsNo(str(error)) from error
+    except asyncpg.PostgresError as error:
+        raise AnswerIsNo(f"PostgreSQL refused a migration: {error}") from error
+    for migration in found:
+        click.echo(f"-- {migration.name}\n{migration.sql}" if plan else f"applied {migration.name}")
+    if not found:
+        click.echo("the schema is up to date", err=True)

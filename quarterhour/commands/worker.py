@@ -1,0 +1,108 @@
+"""`quarterhour worker`: one stream worker."""
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import mode.loop
+
+from quarterhour.errors import QuarterhourError, WrongSetting
+from quarterhour.kafka import security_options
+from quarterhour.logs import set_up_logs
+from quarterhour.output import TABLE, emit, emit_object, format_option
+from quarterhour.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from streams.starting import Deployment
+    from streams.worker import Totals
+
+
+@click.command()
+@click.option("--until-drained", is_flag=True, help="End once all published at the start is in PostgreSQL.")
+@format_option
+def command(until_drained: bool, output_format: str) -> None:
+    """Run one stream worker.
+
+    It reads the source topics and keeps the ledger in PostgreSQL until it gets SIGTERM. /metrics, /healthz and
+    /readyz are served on QUARTERHOUR_WEB_BIND and QUARTERHOUR_WEB_PORT. Exit status beside the usual: 65 too many dead
+    letters, 70 a bug or a broken chain, 74 Kafka or PostgreSQL unreachable for longer than PATIENCE, 75 fenced by another
+    worker; a supervisor should start it again after 70, 74 and 75.
+
+    Example:
+
+    \b
+      quarterhour worker --until-drained
+    """
+    settings = load_settings()
+    set_up_logs(settings.log_level, settings.log_format)
+    mode.loop.use("uvloop")  # before Faust is imported
+
+    from streams.engine import OutOfPatience
+    from streams.exits import Exit
+    from streams.starting import Refused, run_worker
+
+    try:
+        totals = run_worker(_deployment(settings), until_drained=until_drained)
+    except Refused as error:
+        raise WrongSetting(str(error), code="refused") from error
+    except OutOfPatience as error:
+        raise QuarterhourError(
+            str(error), code="out_of_patience", exit_status=Exit.OUT_OF_PATIENCE
+        ) from error
+    if until_drained:
+        _summarise(totals, output_format)
+    sys.stdout.flush()
+
+
+def _deployment(settings: Settings) -> "Deployment":
+    from streams.reading import Contract
+    from streams.starting import Deployment
+
+    return Deployment(
+        brokers=settings.require_kafka_brokers(),
+        kafka_options=security_options(settings),
+        postgres_dsn=settings.require_postgres_dsn(),
+        topics={name: topic for topic, name in settings.topics.items()},
+        group=settings.group,
+        instance_id=settings.instance_id,
+        session_timeout_ms=settings.session_timeout_ms,
+        checkpoint_interval_ms=settings.checkpoint_interval_ms,
+        patience_ms=settings.patience_ms,
+        allowed_lateness_ms=settings.allowed_lateness_ms,
+        contract=Contract(settings.max_ahead_ms, settings.max_age_ms, frozenset(settings.ignored_types)),
+        dead_letter_limit_share=settings.dead_letter_limit_share,
+        dead_letter_limit_run=settings.dead_letter_limit_run,
+        web_bind=settings.web_bind,
+        web_port=settings.web_port or _free_port(settings.web_bind),
+    )
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _summarise(totals: "Totals", output_format: str) -> None:
+    summary = {
+        "events": sum(totals.outcomes.values()),
+        "outcomes": totals.outcomes,
+        "dead_letters": totals.dead_letters,
+        "records": totals.records,
+        "corrections": totals.corrections,
+        "checkpoints": totals.checkpoints,
+        "claims": totals.claims,
+    }
+    if output_format == TABLE:
+        rows = ({"what": name, "value": _shown(value)} for name, value in summary.items())
+        emit(output_format, rows, ["what", "value"])
+    else:
+        emit_object(summary)
+
+
+def _shown(value: int | dict[str, int]) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in sorted(value.items()))
+    return str(value)

@@ -1,0 +1,69 @@
+"""Connections to PostgreSQL: which role they act as, their time limits, and which errors mean that it is unreachable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import asyncpg
+
+from sinks.ledger import Unreachable
+
+
+class Role(StrEnum):
+    """The roles of migration 0002; a connection takes on one whatever its login may do."""
+
+    WORKER = "quarterhour_worker"
+    READER = "quarterhour_reader"
+    AGGREGATOR = "quarterhour_aggregator"
+
+
+# A worker frozen in mid-transaction must hold nobody up, and a call must end: milliseconds.
+WORKER_LIMITS_MS = {
+    "idle_in_transaction_session_timeout": "5000",
+    "lock_timeout": "10000",
+    "statement_timeout": "30000",
+}
+
+# The driver's own patience with one call, in seconds: a half-open connection never answers.
+CALL_TIMEOUT_SECONDS = 40.0
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+# The server or the way to it is gone or going, or it has no place for us right now.
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ConnectionDoesNotExistError,
+)
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Raise `Unreachable` for the errors that another try may not meet."""
+    try:
+        yield
+    except _UNREACHABLE as error:
+        raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
+
+
+async def create_pool(dsn: str, role: Role, *, size: int) -> asyncpg.Pool:
+    """A pool whose connections act as `role`. Raises `Unreachable`; a wrong login or role raises asyncpg's own error."""
+    limits = WORKER_LIMITS_MS if role is Role.WORKER else {}
+    settings = {"role": role.value, "application_name": f"quarterhour-{role.name.lower()}", **limits}
+    with reaching("PostgreSQL"):
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=CALL_TIMEOUT_SECONDS,
+            server_settings=settings,
+        )

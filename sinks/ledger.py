@@ -1,0 +1,207 @@
+"""What the stream asks of a ledger, and the shapes that pass between them. Imports no driver: a ledger can be simulated.
+
+A ledger holds session records, facts, dead letters, outcome counts and the progress of every source partition, and saves
+them together or not at all (architecture.md section 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+
+class SourcePartition(NamedTuple):
+    """One partition of one Kafka topic."""
+
+    topic: str
+    partition: int
+
+
+class Position(NamedTuple):
+    """How far a source partition was read, and its clock (ms since 1970 UTC; 0: nothing seen yet)."""
+
+    next_offset: int
+    clock_ms: int
+
+
+class Advance(NamedTuple):
+    """The move of one source partition that a checkpoint saves."""
+
+    source: SourcePartition
+    expected_offset: int
+    next_offset: int
+    clock_ms: int
+    gap_count: int
+
+
+class StoredConversation(NamedTuple):
+    """A conversation as the ledger holds it; `record_ids` are 16 bytes each, joined."""
+
+    revision: int
+    settles_ms: int
+    record_ids: bytes
+    facts: bytes
+    strings: str
+
+
+class AlertReport(NamedTuple):
+    """One report that an alert was delivered."""
+
+    reported_ms: int
+    user_id: str
+    channel: str
+
+
+class StoredAlert(NamedTuple):
+    """An alert delivery as the ledger holds it: its first report, which is its record, and those that differ from it."""
+
+    first: AlertReport
+    revision: int
+    further: tuple[AlertReport, ...]
+
+
+class ConversationRow(NamedTuple):
+    """A conversation that a checkpoint touched."""
+
+    key: bytes
+    account_id: str
+    bot_id: str
+    conversation_id: str
+    shard: int
+    revision: int
+    settles_ms: int
+    record_ids: bytes
+
+
+class ChunkRow(NamedTuple):
+    """Facts to append to a conversation; `revision` is the conversation's with them."""
+
+    key: bytes
+    revision: int
+    facts: bytes
+    strings: str
+
+
+class RecordRow(NamedTuple):
+    """A session record to write. `late`: brought by a fact behind the allowed lateness, so a correction from the start."""
+
+    session_id: bytes
+    kind: str
+    account_id: str
+    bot_id: str
+    user_id: str
+    channel: str
+    subject_id: str
+    session_started_ms: int | None
+    block: int | None
+    started_ms: int
+    ended_ms: int
+    bot_ms: int | None
+    agent_ms: int | None
+    user_messages: int | None
+    bot_messages: int | None
+    status: str
+    revision: int
+    late: bool
+    settles_ms: int
+    shard: int
+
+
+class VoidRow(NamedTuple):
+    """A session record that the facts no longer yield."""
+
+    session_id: bytes
+    revision: int
+
+
+class AlertReportRow(NamedTuple):
+    """A report of an alert delivery that differs from its first."""
+
+    session_id: bytes
+    reported_ms: int
+    user_id: str
+    channel: str
+
+
+class DeadLetterRow(NamedTuple):
+    """A record that is not an event, as it was read."""
+
+    source: SourcePartition
+    offset: int
+    reason: str
+    field: str
+    detail: str
+    key: bytes | None
+    value: bytes | None
+    recorded_ms: int
+
+
+class OutcomeKey(NamedTuple):
+    """What is counted: the outcome of a record of a source partition, with the reason code of a dead letter."""
+
+    source: SourcePartition
+    outcome: str
+    reason: str
+
+
+class Settled(NamedTuple):
+    """All sessions of a shard that settle before this time (watermark less allowed lateness) are final."""
+
+    shard: int
+    before_ms: int
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """Everything that one transaction saves."""
+
+    owner: UUID
+    advances: Sequence[Advance]
+    settled: Sequence[Settled] = ()
+    conversations: list[ConversationRow] = field(default_factory=list)
+    chunks: list[ChunkRow] = field(default_factory=list)
+    records: list[RecordRow] = field(default_factory=list)
+    voids: list[VoidRow] = field(default_factory=list)
+    alert_reports: list[AlertReportRow] = field(default_factory=list)
+    dead_letters: list[DeadLetterRow] = field(default_factory=list)
+    outcomes: dict[OutcomeKey, int] = field(default_factory=dict)
+
+
+class RecordChange(NamedTuple):
+    """What a checkpoint did to records of one kind: new status and whether it corrected a final record."""
+
+    kind: str
+    status: str
+    corrected: bool
+
+
+class Fenced(Exception):
+    """Another worker owns a partition now, or it was moved: nothing was written. The worker must stop."""
+
+
+class Unreachable(Exception):
+    """The ledger did not answer. The same call may be made again: a checkpoint that was saved is recognised."""
+
+
+class Ledger(Protocol):
+    """The truth. Every method may raise `Unreachable`, and is then safe to call again."""
+
+    async def claim(
+        self, owner: UUID, earliest: Mapping[SourcePartition, int]
+    ) -> dict[SourcePartition, Position]:
+        """Make `owner` the only one who can save these partitions; unseen ones start at their earliest offset."""
+        ...
+
+    async def look_up_conversations(self, keys: Sequence[bytes]) -> dict[bytes, StoredConversation]:
+        """The conversations of these 16-byte keys that the ledger holds."""
+        ...
+
+    async def look_up_alerts(self, session_ids: Sequence[bytes]) -> dict[bytes, StoredAlert]:
+        """The alert deliveries of these 16-byte session ids that the ledger holds."""
+        ...
+
+    async def save(self, checkpoint: Checkpoint) -> list[RecordChange]:
+        """Save all of it, or raise: `Fenced` if a partition is not where and whose the checkpoint says."""
+        ...

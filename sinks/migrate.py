@@ -1,0 +1,106 @@
+"""Bringing the schema to this version: plain SQL files, forward only, each in a transaction, checked by hash.
+
+Safe when several processes migrate at once: they take turns by an advisory lock that is polled, because a blocking one
+would hold a snapshot and deadlock with `create index concurrently`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from importlib.resources import files
+from typing import NamedTuple
+
+import asyncpg
+
+from sinks.connecting import CONNECT_TIMEOUT_SECONDS, reaching
+
+_LOCK = 7421
+_HISTORY = """
+create schema if not exists billing;
+create table if not exists billing.schema_migration (
+  version integer primary key, name text not null, sha256 text not null, applied_at timestamptz not null default now()
+)"""
+
+
+class Migration(NamedTuple):
+    """One file of `migrations/`."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        """The hash that a database remembers it by."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+class MigrationError(Exception):
+    """The database and the files disagree: a file was changed after it was applied, or the database is newer."""
+
+
+def migrations() -> list[Migration]:
+    """All of them, in order."""
+    found = (path for path in (files("sinks") / "migrations").iterdir() if path.name.endswith(".sql"))
+    return sorted(Migration(int(path.name[:4]), path.name, path.read_text("utf-8")) for path in found)
+
+
+async def pending(dsn: str) -> list[Migration]:
+    """The migrations this database lacks. Raises `Unreachable` and `MigrationError`."""
+    connection = await _connect(dsn)
+    try:
+        return _missing(await _applied(connection))
+    finally:
+        await connection.close()
+
+
+async def migrate(dsn: str) -> list[Migration]:
+    """Apply what is missing and return it. Raises `Unreachable` and `MigrationError`."""
+    connection = await _connect(dsn)
+    try:
+        await _take_turn(connection)
+        await connection.execute(_HISTORY)
+        missing = _missing(await _applied(connection))
+        for migration in missing:
+            await _apply(connection, migration)
+        return missing
+    finally:
+        await connection.close()
+
+
+async def _connect(dsn: str) -> asyncpg.Connection:
+    with reaching("PostgreSQL"):
+        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+async def _take_turn(connection: asyncpg.Connection) -> None:
+    while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):
+        await asyncio.sleep(0.05)
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
+    if await connection.fetchval("select to_regclass('billing.schema_migration')") is None:
+        return {}
+    return dict(await connection.fetch("select version, sha256 from billing.schema_migration"))
+
+
+def _missing(applied: dict[int, str]) -> list[Migration]:
+    known = migrations()
+    for migration in known:
+        if applied.get(migration.version, migration.sha256) != migration.sha256:
+            raise MigrationError(
+                f"{migration.name} was changed after it was applied: write a new migration instead"
+            )
+    if unknown := sorted(applied.keys() - {migration.version for migration in known}):
+        raise MigrationError(f"the database is newer than this program: it has migration {unknown[-1]:04d}")
+    return [migration for migration in known if migration.version not in applied]
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "insert into billing.schema_migration (version, name, sha256) values ($1, $2, $3)",
+            *(migration.version, migration.name, migration.sha256),
+        )

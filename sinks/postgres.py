@@ -1,0 +1,217 @@
+"""The ledger in PostgreSQL (architecture.md section 2): one transaction a checkpoint, fenced by its first statement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from asyncpg.pgproto.pgproto import UUID as DriverUUID
+
+from sinks.connecting import Role, create_pool, reaching
+from sinks.ledger import (
+    AlertReport,
+    Checkpoint,
+    Fenced,
+    Position,
+    RecordChange,
+    SourcePartition,
+    StoredAlert,
+    StoredConversation,
+)
+from sinks.statements import statement
+
+# A checkpoint after a long rest may find millions of sessions to settle: so many a shard and checkpoint.
+SETTLE_LIMIT = 20_000
+# Deadlocks and serialization failures cost a transaction, not a worker.
+TRANSACTION_TRIES = 5
+_RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+class PostgresLedger:
+    """A `Ledger`; safe for concurrent calls. Its role may do no more than the ledger needs."""
+
+    def __init__(self, pool: asyncpg.Pool, algorithm: int) -> None:
+        self._pool = pool
+        self._algorithm = algorithm
+
+    @classmethod
+    async def open(cls, dsn: str, *, algorithm: int) -> PostgresLedger:
+        """Connect as the worker's role; `algorithm` is the version of the rule's code, kept on every record."""
+        return cls(await create_pool(dsn, Role.WORKER, size=4), algorithm)
+
+    async def close(self) -> None:
+        """Close all connections, at once."""
+        self._pool.terminate()
+
+    async def claim(
+        self, owner: UUID, earliest: Mapping[SourcePartition, int]
+    ) -> dict[SourcePartition, Position]:
+        """See `Ledger.claim`."""
+        sources = sorted(earliest)
+        arguments = (*_columns(sources, 2), [earliest[source] for source in sources], owner)
+        rows = await self._in_transaction("claim", _fetch, statement("claim"), arguments)
+        return {
+            SourcePartition(row["topic"], row["partition"]): Position(row["next_offset"], row["clock_ms"])
+            for row in rows
+        }
+
+    async def look_up_conversations(self, keys: Sequence[bytes]) -> dict[bytes, StoredConversation]:
+        """See `Ledger.look_up_conversations`."""
+        rows = await self._fetch("look_up_conversations", _uuids(keys))
+        return {
+            row["conversation_key"].bytes: StoredConversation(
+                row["revision"],
+                row["settles_at_ms"],
+                row["record_ids"],
+                row["facts"] or b"",
+                row["strings"] or "",
+            )
+            for row in rows
+        }
+
+    async def look_up_alerts(self, session_ids: Sequence[bytes]) -> dict[bytes, StoredAlert]:
+        """See `Ledger.look_up_alerts`."""
+        rows = await self._fetch("look_up_alerts", _uuids(session_ids))
+        found: dict[bytes, StoredAlert] = {}
+        for row in rows:
+            key = row["session_id"].bytes
+            first = AlertReport(row["first_ms"], row["first_user_id"], row["first_channel"])
+            alert = found.get(key) or StoredAlert(first, row["revision"], ())
+            if row["reported_ms"] is not None:
+                further = AlertReport(row["reported_ms"], row["user_id"], row["channel"])
+                alert = alert._replace(further=(*alert.further, further))
+            found[key] = alert
+        return found
+
+    async def rule_sets(self) -> list[dict[str, Any]]:
+        """All rule sets, as rows of `billing.rule_set`."""
+        return [dict(row) for row in await self._fetch("rule_sets")]
+
+    async def partition_counts(self, found: Mapping[str, int]) -> dict[str, int]:
+        """The partition counts of the first start for these topics, which is now for those never seen."""
+        await self._fetch("remember_partition_counts", list(found), list(found.values()))
+        rows = await self._fetch("partition_counts", list(found))
+        return {row["topic"]: row["partitions"] for row in rows}
+
+    async def positions(self, topics: Sequence[str]) -> dict[SourcePartition, Position]:
+        """How far each source partition of these topics was saved, by whomever."""
+        rows = await self._fetch("positions", list(topics))
+        return {
+            SourcePartition(row["topic"], row["partition"]): Position(row["next_offset"], row["clock_ms"])
+            for row in rows
+        }
+
+    async def save(self, checkpoint: Checkpoint) -> list[RecordChange]:
+        """See `Ledger.save`."""
+        return await self._in_transaction("save", _save, checkpoint, self._algorithm)
+
+    async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
+        with reaching(f"PostgreSQL ({name})"):
+            return await self._pool.fetch(statement(name), *arguments)
+
+    async def _in_transaction(self, name: str, work: Any, *arguments: Any) -> Any:
+        for last in (False,) * (TRANSACTION_TRIES - 1) + (True,):
+            try:
+                with reaching(f"PostgreSQL ({name})"):
+                    async with self._pool.acquire() as connection, connection.transaction():
+                        return await work(connection, *arguments)
+            except _RETRIED:
+                if last:
+                    raise
+                await asyncio.sleep(0)
+        raise AssertionError("unreachable")
+
+
+async def _fetch(connection: asyncpg.Connection, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
+    return await connection.fetch(sql, *arguments)
+
+
+async def _save(connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int) -> list[RecordChange]:
+    if not await _pass_fence(connection, checkpoint):
+        return []
+    changed = await _write(connection, checkpoint, algorithm)
+    finalised = await _settle(connection, checkpoint)
+    published = [row["session_id"] for row in changed if row["status"] != "open"]
+    published += [row["session_id"] for row in finalised]
+    await _count_outcomes(connection, checkpoint)
+    if published:
+        await connection.execute(statement("publish_changes"), published)
+    return [RecordChange(row["kind"], row["status"], row["corrected"]) for row in changed] + [
+        RecordChange(row["kind"], "final", False) for row in finalised
+    ]
+
+
+async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) -> bool:
+    """True: the partitions are ours and moved. False: this very checkpoint was saved before. Else raise `Fenced`."""
+    advances = checkpoint.advances
+    topics, partitions = _columns([advance.source for advance in advances], 2)
+    _, expected, ends, clocks, gaps = _columns(advances, 5)
+    rows = await connection.fetch(
+        statement("fence"), topics, partitions, expected, ends, clocks, gaps, checkpoint.owner
+    )
+    if len(rows) == len(advances):
+        return True
+    saved = await connection.fetchval(statement("already_saved"), topics, partitions, ends, checkpoint.owner)
+    if saved == len(advances):
+        return False
+    raise Fenced(
+        f"{len(advances) - len(rows)} of {len(advances)} partitions are not where or whose they were"
+    )
+
+
+async def _write(
+    connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int
+) -> list[asyncpg.Record]:
+    changed: list[asyncpg.Record] = []
+    if checkpoint.conversations:
+        await _execute(connection, "save_conversations", checkpoint.conversations, uuid_columns=1)
+    if checkpoint.chunks:
+        await _execute(connection, "append_facts", checkpoint.chunks, uuid_columns=1)
+    if checkpoint.records:
+        columns = _columns(checkpoint.records, 20)
+        columns[0] = _uuids(columns[0])
+        changed += await connection.fetch(statement("save_records"), *columns, algorithm)
+    if checkpoint.voids:
+        ids, revisions = _columns(checkpoint.voids, 2)
+        changed += await connection.fetch(statement("void_records"), _uuids(ids), revisions)
+    if checkpoint.alert_reports:
+        await _execute(connection, "save_alert_reports", checkpoint.alert_reports, uuid_columns=1)
+    if checkpoint.dead_letters:
+        rows = [(*letter.source, *letter[1:]) for letter in checkpoint.dead_letters]
+        await _execute(connection, "save_dead_letters", rows)
+    return [row for row in changed if row["changed"]]
+
+
+async def _settle(connection: asyncpg.Connection, checkpoint: Checkpoint) -> list[asyncpg.Record]:
+    if not checkpoint.settled:
+        return []
+    shards, before = _columns(checkpoint.settled, 2)
+    finalised = await connection.fetch(statement("finalise_records"), shards, before, SETTLE_LIMIT)
+    await connection.execute(statement("settle_conversations"), shards, before, SETTLE_LIMIT)
+    return finalised
+
+
+async def _count_outcomes(connection: asyncpg.Connection, checkpoint: Checkpoint) -> None:
+    if checkpoint.outcomes:
+        rows = [(*key.source, key.outcome, key.reason, count) for key, count in checkpoint.outcomes.items()]
+        await _execute(connection, "count_outcomes", rows)
+
+
+async def _execute(
+    connection: asyncpg.Connection, name: str, rows: Sequence[Sequence[Any]], uuid_columns: int = 0
+) -> None:
+    columns = _columns(rows, len(rows[0]))
+    for index in range(uuid_columns):
+        columns[index] = _uuids(columns[index])
+    await connection.execute(statement(name), *columns)
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _uuids(keys: Iterable[bytes]) -> list[DriverUUID]:
+    return [DriverUUID(key) for key in keys]

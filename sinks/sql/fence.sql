@@ -1,0 +1,16 @@
+-- Move all partitions of a claim at once, if each still stands where this checkpoint starts and belongs to it.
+with locked as materialized (
+  select s.topic, s.partition, n.next_offset, n.clock_ms, n.gap_count
+  from billing.source_partition s
+  join unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+       as n(topic, partition, expected_offset, next_offset, clock_ms, gap_count) using (topic, partition)
+  where s.next_offset = n.expected_offset and s.owner = $7
+  order by s.topic, s.partition
+  for update of s
+)
+update billing.source_partition s
+set next_offset = l.next_offset, clock_ms = greatest(s.clock_ms, l.clock_ms), gap_count = s.gap_count + l.gap_count,
+    saved_at = now()
+from locked l
+where s.topic = l.topic and s.partition = l.partition
+returning s.partition

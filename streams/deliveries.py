@@ -1,0 +1,108 @@
+"""The alert deliveries of one source partition between two checkpoints: reports in, alert sessions out.
+
+Pure: no I/O and no clock. An alert session is final at once (billing-rules.md section 7), so nothing stays in memory once
+the checkpoint that holds it has committed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+
+from schemas.outcomes import Outcome
+from sessionizer.alerts import Delivery, Report
+from sessionizer.ids import alert_session_id
+from sinks.ledger import AlertReportRow, Checkpoint, RecordRow, StoredAlert
+from streams.reading import ReportRead
+
+
+class Alert:
+    """One alert delivery: its reports, and which of them the ledger has been told."""
+
+    __slots__ = ("account_id", "bot_id", "delivery", "delivery_id", "key", "revision", "told", "told_first")
+
+    def __init__(self, names: Sequence[str], key: bytes, stored: StoredAlert | None) -> None:
+        self.account_id, self.bot_id, self.delivery_id = names
+        self.key = key
+        self.told_first = Report(*stored.first) if stored else None
+        self.revision = stored.revision if stored else 0
+        self.told = {Report(*report) for report in stored.further} if stored else set()
+        self.delivery = Delivery(self.told | {self.told_first} if self.told_first else ())
+
+    def take(self, shard: int, checkpoint: Checkpoint) -> None:
+        """Put what changed since the last take into a checkpoint."""
+        first = self.delivery.first
+        if first != self.told_first:
+            self.told_first = first
+            self.revision += 1
+            checkpoint.records.append(self._record(first, shard))
+        untold = self.delivery.reports - self.told - {first}
+        checkpoint.alert_reports += [AlertReportRow(self.key, *report) for report in sorted(untold)]
+        self.told |= untold
+
+    def _record(self, first: Report, shard: int) -> RecordRow:
+        time_ms, user_id, channel = first
+        return RecordRow(
+            *(self.key, "alert", self.account_id, self.bot_id, user_id, channel, self.delivery_id),
+            *(
+                None,
+                None,
+                time_ms,
+                time_ms,
+                None,
+                None,
+                None,
+                None,
+                "final",
+                self.revision,
+                False,
+                time_ms,
+                shard,
+            ),
+        )
+
+
+class AlertShard:
+    """The alert deliveries of one source partition, under one claim."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._alerts: dict[bytes, Alert] = {}
+        self._touched: dict[bytes, Alert] = {}
+
+    @property
+    def keys(self) -> Container[bytes]:
+        """The Kafka keys of the deliveries in memory."""
+        return self._alerts.keys()
+
+    def unknown(self, kafka_keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Those not in memory, with the session id to look them up by."""
+        return {key: alert_session_id(*_names(key)).bytes for key in kafka_keys if key not in self._alerts}
+
+    def admit(self, unknown: Mapping[bytes, bytes], stored: Mapping[bytes, StoredAlert]) -> None:
+        """Take these into memory, each with what was stored of it at a look-up after `unknown` was asked."""
+        for kafka_key, key in unknown.items():
+            self._alerts[kafka_key] = Alert(_names(kafka_key), key, stored.get(key))
+
+    def merge(self, by_key: Mapping[bytes, Sequence[ReportRead]]) -> Counter[Outcome]:
+        """Add reports to deliveries in memory; return how many had which outcome."""
+        outcomes: Counter[Outcome] = Counter()
+        for kafka_key, reports in by_key.items():
+            alert = self._alerts[kafka_key]
+            outcomes.update(alert.delivery.add(Report(*report)) for report in reports)
+            self._touched[kafka_key] = alert
+        return outcomes
+
+    def take(self, checkpoint: Checkpoint) -> None:
+        """Put all that changed since the last take into a checkpoint."""
+        for alert in self._touched.values():
+            alert.take(self.number, checkpoint)
+        self._touched = {}
+
+    def forget_saved(self) -> None:
+        """Let go of what a checkpoint that has committed holds, and was not touched since."""
+        self._alerts = dict(self._touched)
+
+
+def _names(kafka_key: bytes) -> list[str]:
+    return kafka_key.decode().split("|")

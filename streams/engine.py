@@ -1,0 +1,319 @@
+"""The stream's work under one claim after another: read batches, keep shards, save checkpoints.
+
+Knows neither Faust nor a driver: batches come in, a `Ledger` is written, so all of it can be simulated. What may go wrong
+and what then happens (architecture.md sections 1 and 2):
+
+- the ledger is unreachable: the call is made again until PATIENCE is over, then `OutOfPatience`;
+- another worker owns a partition: `Fenced`; records are missing between batches: `BrokenChain`. The process must end;
+- any way out of a checkpoint but success forgets the claim: its memory and positions are void, nothing more is saved
+  under it, and its batches are dropped by their number until the next claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from schemas.outcomes import Outcome
+from schemas.topics import Topic
+from sessionizer.rules import RuleBook
+from sinks.ledger import (
+    Checkpoint,
+    Fenced,
+    Ledger,
+    OutcomeKey,
+    Position,
+    RecordChange,
+    Settled,
+    SourcePartition,
+    Unreachable,
+)
+from streams.batches import Batch
+from streams.conversations import ConversationShard
+from streams.cursor import Cursor, watermark_ms
+from streams.dead_letter_limit import DeadLetterLimit
+from streams.deliveries import AlertShard
+from streams.reading import Contract, Reader, Reading
+
+RETRY_SECONDS = 0.25
+
+T = TypeVar("T")
+
+
+class OutOfPatience(Exception):
+    """A part was unreachable for longer than PATIENCE. The worker must stop."""
+
+
+class UnfitAssignment(Exception):
+    """Kafka gave this worker one partition of a shard and not the other. The worker must stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a deployment decides about the stream; all times in ms."""
+
+    topics: Mapping[str, Topic]
+    partitions: Mapping[str, int]
+    rules: RuleBook
+    contract: Contract
+    allowed_lateness_ms: int
+    patience_ms: int
+    dead_letter_limit_share: float
+    dead_letter_limit_run: int
+    max_unsaved_records: int = 500_000
+
+
+@dataclass(slots=True)
+class Claim:
+    """The partitions that are ours, and all that was read of them since."""
+
+    number: int
+    owner: UUID
+    cursors: dict[SourcePartition, Cursor]
+    readers: dict[SourcePartition, Reader]
+    conversations: dict[int, ConversationShard]
+    alerts: dict[int, AlertShard]
+    limits: dict[SourcePartition, DeadLetterLimit]
+    pending: Checkpoint
+    unsaved_records: int = 0
+    saved: dict[SourcePartition, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a checkpoint that has committed did, for metrics and progress."""
+
+    outcomes: Mapping[OutcomeKey, int]
+    changes: list[RecordChange]
+    seconds: float
+
+
+class Engine:
+    """One worker's stream. `process`, `checkpoint`, `claim` and `hand_over` may run concurrently in one event loop."""
+
+    def __init__(
+        self, ledger: Ledger, plan: Plan, on_saved: Callable[[Saved], None] = lambda saved: None
+    ) -> None:
+        self._ledger = ledger
+        self._plan = plan
+        self._on_saved = on_saved
+        self._numbers = 0
+        self._claim: Claim | None = None
+        self._saving = asyncio.Lock()
+        self._progress = asyncio.Condition()
+        self.waiting_for: str | None = None
+        """What the ledger last failed to answer, while it is being waited for."""
+        self.stale_batches = 0
+
+    @property
+    def current(self) -> Claim | None:
+        """The claim in force."""
+        return self._claim
+
+    def watermarks_ms(self) -> dict[int, int]:
+        """The watermark of each shard that is ours."""
+        if self._claim is None:
+            return {}
+        by_shard: dict[int, list[Cursor]] = {}
+        for cursor in self._claim.cursors.values():
+            if self._topic(cursor.source) is not Topic.ALERT_DELIVERY:
+                by_shard.setdefault(cursor.source.partition, []).append(cursor)
+        return {shard: watermark_ms(cursors) for shard, cursors in sorted(by_shard.items())}
+
+    async def claim(
+        self, earliest: Mapping[SourcePartition, int]
+    ) -> tuple[int, dict[SourcePartition, Position]]:
+        """Own these partitions and nothing else from now on; return the claim's number and where each one stands.
+
+        Batches fetched from there on must bear that number. Raises `UnfitAssignment` and `OutOfPatience`.
+        """
+        self._forget()
+        self._numbers += 1
+        number, owner = self._numbers, uuid4()
+        self._check_pairs(earliest)
+        positions = await self._patiently(lambda: self._ledger.claim(owner, earliest))
+        if number == self._numbers:
+            self._claim = self._new_claim(number, owner, positions)
+        return number, positions
+
+    async def process(self, batch: Batch) -> None:
+        """Read a batch and merge its facts. Raises `BrokenChain`, `OutOfPatience` and `TooManyDeadLetters`."""
+        claim = await self._room_for(batch)
+        if claim is None:
+            self.stale_batches += 1
+            return
+        cursor = claim.cursors[batch.source]
+        cursor.check(batch)
+        reading = claim.readers[batch.source].read(batch)
+        shard = self._shard(claim, batch.source)
+        # While a look-up is awaited a checkpoint may commit and let other conversations go: ask until none is missing.
+        while unknown := shard.unknown(reading.by_key):
+            await self._look_up(claim, shard, unknown)
+            if claim is not self._claim:
+                self.stale_batches += 1
+                return
+        self._merge(claim, batch, reading, shard)
+
+    async def checkpoint(self) -> None:
+        """Save what was merged since the last one, and settle what the watermark has passed.
+
+        Raises `Fenced` and `OutOfPatience`. Any way out but success forgets the claim.
+        """
+        async with self._saving:
+            claim = self._claim
+            if claim is None:
+                return
+            started = monotonic()
+            try:
+                checkpoint = self._take(claim)
+                changes = await self._patiently(lambda: self._ledger.save(checkpoint))
+            except Fenced:
+                if claim is self._claim:
+                    self._forget()
+                    raise
+                return  # the claim was given up meanwhile: whoever has it now is right
+            except BaseException:
+                if claim is self._claim:
+                    self._forget()
+                raise
+            if claim is self._claim:
+                await self._after(claim, checkpoint)
+            self._on_saved(Saved(checkpoint.outcomes, changes, monotonic() - started))
+
+    async def hand_over(self, limit_seconds: float) -> None:
+        """Save a last time if that succeeds within the limit, then give the claim up, whatever happened."""
+        try:
+            async with asyncio.timeout(limit_seconds):
+                await self.checkpoint()
+        finally:
+            self._forget()
+            self._numbers += 1
+
+    def _forget(self) -> None:
+        self._claim = None
+
+    def _topic(self, source: SourcePartition) -> Topic:
+        return self._plan.topics[source.topic]
+
+    def _check_pairs(self, sources: Mapping[SourcePartition, int]) -> None:
+        owned: dict[Topic, set[int]] = {topic: set() for topic in Topic}
+        for source in sources:
+            owned[self._topic(source)].add(source.partition)
+        if odd := owned[Topic.CONVERSATION] ^ owned[Topic.AGENT_HANDOFF]:
+            raise UnfitAssignment(
+                f"conversation and agent-handoff partitions differ in {sorted(odd)}: not co-partitioned"
+            )
+
+    def _new_claim(self, number: int, owner: UUID, positions: Mapping[SourcePartition, Position]) -> Claim:
+        plan = self._plan
+        claim = Claim(number, owner, {}, {}, {}, {}, {}, Checkpoint(owner, ()))
+        for source, position in positions.items():
+            claim.cursors[source] = Cursor.at(source, position)
+            claim.saved[source] = position.next_offset
+            claim.limits[source] = DeadLetterLimit(
+                source, plan.dead_letter_limit_share, plan.dead_letter_limit_run
+            )
+            if self._topic(source) is Topic.ALERT_DELIVERY:
+                claim.alerts[source.partition] = AlertShard(source.partition)
+            elif source.partition not in claim.conversations:
+                claim.conversations[source.partition] = ConversationShard(source.partition, plan.rules)
+            known = self._shard(claim, source).keys
+            claim.readers[source] = Reader(
+                *(source, self._topic(source), plan.partitions[source.topic], plan.contract, known)
+            )
+        return claim
+
+    def _shard(self, claim: Claim, source: SourcePartition) -> ConversationShard | AlertShard:
+        if self._topic(source) is Topic.ALERT_DELIVERY:
+            return claim.alerts[source.partition]
+        return claim.conversations[source.partition]
+
+    async def _room_for(self, batch: Batch) -> Claim | None:
+        """The batch's claim if it is in force, once less than the limit is unsaved."""
+
+        def has_room() -> bool:
+            claim = self._claim
+            return (
+                claim is None
+                or claim.number != batch.claim
+                or claim.unsaved_records < self._plan.max_unsaved_records
+            )
+
+        if not has_room():
+            async with self._progress:
+                await self._progress.wait_for(has_room)
+        claim = self._claim
+        return claim if claim and claim.number == batch.claim else None
+
+    async def _look_up(
+        self, claim: Claim, shard: ConversationShard | AlertShard, unknown: dict[bytes, bytes]
+    ) -> None:
+        keys = list(unknown.values())
+        if isinstance(shard, ConversationShard):
+            conversations = await self._patiently(lambda: self._ledger.look_up_conversations(keys))
+            shard.admit(unknown, conversations)
+        else:
+            alerts = await self._patiently(lambda: self._ledger.look_up_alerts(keys))
+            shard.admit(unknown, alerts)
+
+    def _merge(
+        self, claim: Claim, batch: Batch, reading: Reading, shard: ConversationShard | AlertShard
+    ) -> None:
+        claim.limits[batch.source].count(len(batch.records), reading.dead_letters)
+        merged: Counter[Outcome]
+        if isinstance(shard, ConversationShard):
+            before_ms = self.watermarks_ms()[shard.number] - self._plan.allowed_lateness_ms
+            merged = shard.merge(reading.by_key, before_ms)
+        else:
+            merged = shard.merge(reading.by_key)
+        outcomes = claim.pending.outcomes
+        for outcome, count in merged.items():
+            reading.outcomes[OutcomeKey(batch.source, outcome, "")] += count
+        for key, count in reading.outcomes.items():
+            outcomes[key] = outcomes.get(key, 0) + count
+        claim.pending.dead_letters += reading.dead_letters
+        claim.unsaved_records += len(batch.records)
+        claim.cursors[batch.source].advance(batch, reading.newest_ms)
+
+    def _take(self, claim: Claim) -> Checkpoint:
+        checkpoint, claim.pending = claim.pending, Checkpoint(claim.owner, ())
+        claim.unsaved_records = 0
+        lateness_ms = self._plan.allowed_lateness_ms
+        checkpoint.settled = [
+            Settled(shard, mark - lateness_ms) for shard, mark in self.watermarks_ms().items()
+        ]
+        for settled in checkpoint.settled:
+            claim.conversations[settled.shard].take(settled.before_ms, checkpoint)
+        for alerts in claim.alerts.values():
+            alerts.take(checkpoint)
+        checkpoint.advances = [cursor.take() for cursor in claim.cursors.values()]
+        return checkpoint
+
+    async def _after(self, claim: Claim, checkpoint: Checkpoint) -> None:
+        claim.saved = {advance.source: advance.next_offset for advance in checkpoint.advances}
+        for settled in checkpoint.settled:
+            claim.conversations[settled.shard].forget_settled(settled.before_ms)
+        for alerts in claim.alerts.values():
+            alerts.forget_saved()
+        async with self._progress:
+            self._progress.notify_all()
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the ledger until it answers or PATIENCE is over."""
+        deadline = monotonic() + self._plan.patience_ms / 1000
+        while True:
+            try:
+                answer = await call()
+            except Unreachable as error:
+                self.waiting_for = str(error)
+                if monotonic() >= deadline:
+                    raise OutOfPatience(str(error)) from error
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self.waiting_for = None
+                return answer

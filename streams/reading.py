@@ -1,0 +1,150 @@
+"""From a batch's records to facts: every record gets its outcome or its place among the facts (billing-rules.md section 1).
+
+Pure. This is the hot path: what is common runs without exceptions and without objects of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from schemas.decode import Rejected, check_clock, check_key, check_partition, decode
+from schemas.outcomes import Outcome
+from schemas.reasons import Reason
+from schemas.topics import Topic
+from sessionizer.facts import BOT_MESSAGE, CLOSED, HANDOFF_ENDED, HANDOFF_STARTED, USER_MESSAGE, identity_of
+from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
+from streams.batches import Batch, Record
+
+_KIND_OF_TYPE = {
+    "conversation.closed.v1": CLOSED,
+    "handoff.started.v1": HANDOFF_STARTED,
+    "handoff.ended.v1": HANDOFF_ENDED,
+}
+_KIND_OF_AUTHOR = {"user": USER_MESSAGE, "bot": BOT_MESSAGE}
+
+
+class FactRead(NamedTuple):
+    """The arguments of `FactSet.add`."""
+
+    time_ms: int
+    kind: int
+    identity: int
+    handoff_id: str
+    user_id: str
+    channel: str
+
+
+class ReportRead(NamedTuple):
+    """A report that an alert was delivered."""
+
+    time_ms: int
+    user_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The bounds that a deployment sets on what it reads (settings MAX_AHEAD, MAX_AGE, IGNORED_TYPES)."""
+
+    max_ahead_ms: int
+    max_age_ms: int
+    ignored_types: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a batch said: facts or reports by Kafka key, and the outcome of every record that is neither."""
+
+    by_key: defaultdict[bytes, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    outcomes: Counter[OutcomeKey] = field(default_factory=Counter)
+    dead_letters: list[DeadLetterRow] = field(default_factory=list)
+    newest_ms: int = 0
+
+
+class Reader:
+    """Reads the batches of one source partition. `known` holds keys whose partition needs no further check."""
+
+    def __init__(
+        self,
+        source: SourcePartition,
+        topic: Topic,
+        partitions: int,
+        contract: Contract,
+        known: Container[bytes],
+    ) -> None:
+        self._source = source
+        self._topic = topic
+        self._partitions = partitions
+        self._contract = contract
+        self._known = known
+        self._take: Callable[[Any, int], FactRead | ReportRead | None]
+        self._take = _report if topic is Topic.ALERT_DELIVERY else _fact
+        self._test_traffic = OutcomeKey(source, Outcome.TEST_TRAFFIC, "")
+        self._unbilled = OutcomeKey(source, Outcome.UNBILLED, "")
+
+    def read(self, batch: Batch) -> Reading:
+        """Read every record of a batch; none can make it fail."""
+        reading = Reading()
+        for record in batch.records:
+            try:
+                self._read(record, reading)
+            except Rejected as rejected:
+                self._reject(record, rejected, reading)
+        return reading
+
+    def _read(self, record: Record, reading: Reading) -> None:
+        contract = self._contract
+        event, time_ms = decode(record.value, self._topic)
+        check_clock(time_ms, record.timestamp, contract.max_ahead_ms, contract.max_age_ms)
+        key = check_key(event, record.key)
+        if key not in reading.by_key and key not in self._known:
+            check_partition(key, self._source.partition, self._partitions)
+        if time_ms > reading.newest_ms:
+            reading.newest_ms = time_ms
+        if event["data"].get("developer"):
+            reading.outcomes[self._test_traffic] += 1
+        elif taken := self._take(event, time_ms):
+            reading.by_key[key].append(taken)
+        else:
+            reading.outcomes[self._unbilled] += 1
+
+    def _reject(self, record: Record, rejected: Rejected, reading: Reading) -> None:
+        if rejected.reason is Reason.UNKNOWN_TYPE and _type_of(record.value) in self._contract.ignored_types:
+            reading.outcomes[self._unbilled] += 1
+            return
+        reason = rejected.reason.value
+        reading.outcomes[OutcomeKey(self._source, Outcome.DEAD_LETTER, reason)] += 1
+        reading.dead_letters.append(
+            DeadLetterRow(
+                *(self._source, record.offset, reason, rejected.field, rejected.detail),
+                *(record.key, record.value, record.timestamp),
+            )
+        )
+
+
+def _fact(event: Any, time_ms: int) -> FactRead | None:
+    data = event["data"]
+    kind = _KIND_OF_TYPE.get(event["type"])
+    if kind is None:
+        kind = _KIND_OF_AUTHOR.get(data["author"])
+        if kind is None:
+            return None
+    handoff_id = data["handoff_id"] if kind >= HANDOFF_ENDED else ""
+    return FactRead(
+        time_ms, kind, identity_of(event["source"], event["id"]), handoff_id, data["user_id"], data["channel"]
+    )
+
+
+def _report(event: Any, time_ms: int) -> ReportRead | None:
+    if event["type"] != "alert.delivered.v1":
+        return None
+    data = event["data"]
+    return ReportRead(time_ms, data["user_id"], data["channel"])
+
+
+def _type_of(value: bytes | None) -> object:
+    return json.loads(value or b"{}").get("type")

@@ -1,0 +1,145 @@
+"""Starting a worker: check the parts it stands on, with patience, then run it. Refuses before anything is read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+import faust
+
+from schemas.topics import Topic
+from sessionizer.bill import ALGORITHM
+from sessionizer.rules import RuleBook, RuleSet
+from sinks.ledger import SourcePartition, Unreachable
+from sinks.migrate import MigrationError, pending
+from sinks.postgres import PostgresLedger
+from streams import sources
+from streams.engine import RETRY_SECONDS, OutOfPatience, Plan
+from streams.reading import Contract
+from streams.worker import Membership, StreamWorker, Totals
+
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """What the worker stands on is wrong in a way that waiting will not mend; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The settings that a worker needs; times in ms. `kafka_options` are aiokafka's on TLS and SASL."""
+
+    brokers: str
+    kafka_options: Mapping[str, Any]
+    postgres_dsn: str
+    topics: Mapping[str, Topic]
+    group: str
+    instance_id: str | None
+    session_timeout_ms: int
+    checkpoint_interval_ms: int
+    patience_ms: int
+    allowed_lateness_ms: int
+    contract: Contract
+    dead_letter_limit_share: float
+    dead_letter_limit_run: int
+    web_bind: str
+    web_port: int
+
+
+def run_worker(deployment: Deployment, *, until_drained: bool) -> Totals:
+    """Run one worker in this process until it is asked to stop or, if so wanted, has saved all there was at its start.
+
+    Raises `Refused` and `OutOfPatience` before anything is read; errors after that end the process (streams.exits).
+    """
+    loop = asyncio.get_event_loop_policy().new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = loop.run_until_complete(_prepare(deployment, until_drained))
+    worker.run()
+    return worker.totals
+
+
+async def _prepare(deployment: Deployment, until_drained: bool) -> StreamWorker:
+    patience = _Patience(deployment.patience_ms)
+    connection = {"bootstrap_servers": deployment.brokers, **deployment.kafka_options}
+    ledger = await patience.with_(lambda: _open_ledger(deployment.postgres_dsn))
+    try:
+        counts = await patience.with_(lambda: sources.inspect(connection, deployment.topics))
+        sources.check_unchanged(counts, await patience.with_(lambda: ledger.partition_counts(counts)))
+    except sources.WrongTopics as error:
+        raise Refused(str(error)) from error
+    rules = RuleBook(RuleSet(**row) for row in await patience.with_(ledger.rule_sets))
+    drain_to: dict[SourcePartition, int] | None = None
+    if until_drained:
+        drain_to = await patience.with_(lambda: sources.end_offsets(connection, counts))
+    return StreamWorker(ledger, _plan(deployment, counts, rules), _membership(deployment), drain_to)
+
+
+async def _open_ledger(dsn: str) -> PostgresLedger:
+    try:
+        missing = await pending(dsn)
+        if missing:
+            raise Refused(f"the database lacks migration {missing[0].name}: run `quarterhour migrate`")
+        return await PostgresLedger.open(dsn, algorithm=ALGORITHM)
+    except MigrationError as error:
+        raise Refused(str(error)) from error
+    except asyncpg.PostgresError as error:
+        raise Refused(f"PostgreSQL refuses this login: {error}") from error
+
+
+def _plan(deployment: Deployment, counts: Mapping[str, int], rules: RuleBook) -> Plan:
+    return Plan(
+        topics=deployment.topics,
+        partitions=counts,
+        rules=rules,
+        contract=deployment.contract,
+        allowed_lateness_ms=deployment.allowed_lateness_ms,
+        patience_ms=deployment.patience_ms,
+        dead_letter_limit_share=deployment.dead_letter_limit_share,
+        dead_letter_limit_run=deployment.dead_letter_limit_run,
+    )
+
+
+def _membership(deployment: Deployment) -> Membership:
+    return Membership(
+        group=deployment.group,
+        brokers=deployment.brokers,
+        credentials=_credentials(deployment.kafka_options),
+        instance_id=deployment.instance_id,
+        session_timeout_ms=deployment.session_timeout_ms,
+        checkpoint_interval_ms=deployment.checkpoint_interval_ms,
+        web_bind=deployment.web_bind,
+        web_port=deployment.web_port,
+    )
+
+
+def _credentials(options: Mapping[str, Any]) -> Any:
+    """The same TLS and SASL in Faust's words."""
+    context = options.get("ssl_context")
+    if "sasl_mechanism" in options:
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None
+
+
+class _Patience:
+    """One span of patience for all that a start waits for."""
+
+    def __init__(self, patience_ms: int) -> None:
+        self._deadline = time.monotonic() + patience_ms / 1000
+
+    async def with_(self, call: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await call()
+            except (Unreachable, sources.KafkaUnreachable) as error:
+                if time.monotonic() >= self._deadline:
+                    raise OutOfPatience(str(error)) from error
+                await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,251 @@
+"""Faust's Kafka transport with one change: what it hands over is a record batch, not a record.
+
+A stock Faust agent spends four asyncio tasks on each event. Here one fetch of one partition becomes one ordinary Faust
+message whose value is a `Batch`, so that membership, co-partitioned assignment, rebalances, flow control and lifecycle
+stay Faust's and cost nothing. What is overridden, and why:
+
+- `_fetch_records` (consumer thread): wraps what a fetch brought; discards what the claim in force does not cover;
+- `seek_to_committed` (the last act before records flow): claims the partitions in the ledger, then seeks there;
+- `_create_worker_consumer`: aiokafka's options that Faust has no setting for;
+- `getmany`: never drops a batch; waits while the flow is stopped, and leaves stale batches to their claim number;
+- acknowledgements, gaps, full buffers: none of Faust's book-keeping; Kafka's committed offsets are for lag tools only;
+- `wait_empty` (revocation and stop): the last checkpoint, within a limit.
+
+Records fetched before the claim can arrive in three ways; all are closed by binding the claim to the identity of aiokafka's
+assignment object, which is new after every rebalance, and by marking and seeking in the consumer thread without an await.
+The private names used here are why the three libraries are pinned to the version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+import aiokafka
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from faust.transport.drivers.aiokafka import (
+    AIOKafkaConsumerThread,
+    Consumer,
+    Transport,
+    credentials_to_aiokafka_auth,
+    server_list,
+)
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from sinks.ledger import Position, SourcePartition
+from streams.batches import Batch
+
+FETCH_MAX_WAIT_MS = 500
+
+
+class PositionLost(Exception):
+    """The ledger's position is not in Kafka's log any more: retention was shorter than the worker's absence."""
+
+
+class FetchState(NamedTuple):
+    """What the last fetch of a partition said."""
+
+    position: int
+    high_water: int
+    fetched_ms: int
+
+
+class Owner(Protocol):
+    """Who claims partitions and knows what was saved; the Faust app of this worker."""
+
+    async def claim_partitions(
+        self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
+    ) -> tuple[int, dict[SourcePartition, Position]]:
+        """Own these partitions, whose logs reach from the first to the second offset; return number and positions."""
+        ...
+
+    def saved_offsets(self) -> dict[SourcePartition, int]:
+        """The next offset of each owned partition, as saved."""
+        ...
+
+    async def hand_over(self) -> None:
+        """Save a last time and give all partitions up; never raises."""
+        ...
+
+    def fail(self, error: Exception) -> NoReturn:
+        """End the process."""
+        ...
+
+
+class BatchConsumerThread(AIOKafkaConsumerThread):
+    """The thread in which aiokafka lives."""
+
+    _claimed: Any = None
+    """aiokafka's assignment that the claim in force is for."""
+    _claim_number = 0
+    _read_to: dict[SourcePartition, int]
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = self.app.assignor
+        self._read_to = {}
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Claim the assigned partitions and seek to where the ledger says; {} if a rebalance came in between."""
+        assignment, log_ranges = await self.call_thread(self._log_ranges)
+        number, positions = await _owner(self.app).claim_partitions(log_ranges)
+        return await self.call_thread(self._seek_claimed, assignment, number, positions)
+
+    async def _log_ranges(self) -> tuple[Any, dict[SourcePartition, tuple[int, int]]]:
+        consumer = self._ensure_consumer()
+        assignment = consumer._subscription.subscription.assignment
+        earliest = await consumer.beginning_offsets(assignment.tps)
+        latest = await consumer.end_offsets(assignment.tps)
+        return assignment, {SourcePartition(*tp): (earliest[tp], latest[tp]) for tp in assignment.tps}
+
+    async def _seek_claimed(
+        self, assignment: Any, number: int, positions: Mapping[SourcePartition, Position]
+    ) -> Mapping[TP, int]:
+        # No await from here on: no fetch can run between the mark and the seeks.
+        consumer = self._ensure_consumer()
+        if consumer._subscription.subscription.assignment is not assignment or not assignment.active:
+            return {}
+        self._claimed, self._claim_number = assignment, number
+        self._read_to = {source: position.next_offset for source, position in positions.items()}
+        for source, offset in self._read_to.items():
+            consumer.seek(aiokafka.TopicPartition(*source), offset)
+        return {TP(*source): offset for source, offset in self._read_to.items()}
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, Batch]:
+        try:
+            fetched = await super()._fetch_records(
+                consumer, active_partitions, timeout=timeout, max_records=max_records
+            )
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
+            if not self._is_claimed(consumer):
+                return {}  # about the group's own offsets, which are not what the claim will seek to
+            raise PositionLost(f"the ledger's position is not in Kafka's log: {error!r}") from error
+        return self._wrap(fetched) if self._is_claimed(consumer) else {}
+
+    def _is_claimed(self, consumer: Any) -> bool:
+        assignment = consumer._subscription.subscription.assignment
+        return assignment is not None and assignment is self._claimed
+
+    def _wrap(self, fetched: Mapping[Any, list[Any]]) -> dict[TP, Batch]:
+        """Batches from where each partition was read to before; also where a position moved over gaps only."""
+        batches = {}
+        for tp in self._claimed.tps:
+            source, state = SourcePartition(*tp), self._claimed.state_value(tp)
+            start = self._read_to[source]
+            if state.has_valid_position and state.position != start:
+                end = self._read_to[source] = state.position
+                batches[TP(*tp)] = Batch(source, start, end, fetched.get(tp, []), self._claim_number)
+        return batches
+
+    def is_current(self, batch: Batch) -> bool:
+        """Whether the batch was fetched under the claim in force. Callable from any thread."""
+        return batch.claim == self._claim_number
+
+    def fetch_states(self) -> dict[SourcePartition, FetchState]:
+        """What the last fetch of each claimed partition said; without those not fetched yet. Callable from any thread."""
+        claimed = self._claimed
+        states = {}
+        for tp in claimed.tps if claimed is not None else ():
+            state = claimed.state_value(tp)
+            if state.timestamp is not None and state.has_valid_position:
+                # Under read_committed nothing is handed over past the last stable offset.
+                end = state.highwater if state.lso is None else min(state.highwater, state.lso)
+                states[SourcePartition(*tp)] = FetchState(state.position, end, state.timestamp)
+        return states
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust's own ideas of slow processing count events."""
+
+
+class BatchConsumer(Consumer):
+    """The consumer on Faust's side, in the main thread."""
+
+    _thread: BatchConsumerThread
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def fetch_states(self) -> dict[SourcePartition, FetchState]:
+        """See `BatchConsumerThread.fetch_states`."""
+        return self._thread.fetch_states()
+
+    def partition_count(self, topic: str) -> int | None:
+        """How many partitions the latest metadata says a topic has; None before there is any."""
+        consumer = self._thread._consumer
+        found = consumer and consumer._client.cluster.partitions_for_topic(topic)
+        return len(found) if found else None
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """Yield what one fetch brought; a rebalance meanwhile delays it, and the claim number tells if it is stale."""
+        try:
+            batches, _ = await self._wait_next_records(timeout)
+        except PositionLost as error:
+            _owner(self.app).fail(error)
+        if batches is None or self.should_stop:
+            return
+        for tp, batch in batches.items():
+            if not self.flow_active:
+                await self.wait(self.can_resume_flow)
+            if self._thread.is_current(batch):
+                yield tp, self._to_message(tp, batch)
+
+    def _to_message(self, tp: TP, batch: Any) -> ConsumerMessage:
+        generation = self.app.consumer_generation_id
+        return ConsumerMessage(
+            *(tp.topic, tp.partition, batch.start, 0.0, 0, None, None, batch, None, 0, 0, tp),
+            generation_id=generation,
+        )
+
+    def ack(self, message: Any) -> bool:
+        """Nothing to remember: the ledger knows."""
+        message.acked = True
+        return False
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: offsets between messages are the records of a batch."""
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: a full queue holds the fetch loop up by itself, without Faust's one second naps."""
+
+    def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:
+        return {TP(*source): offset for source, offset in _owner(self.app).saved_offsets().items()}
+
+    async def wait_empty(self) -> None:
+        """Save a last time and give the partitions up."""
+        await _owner(self.app).hand_over()
+
+
+class BatchTransport(Transport):
+    """Kafka, by the batch."""
+
+    Consumer = BatchConsumer
+
+
+def _owner(app: Any) -> Owner:
+    return app.owner

@@ -1,0 +1,54 @@
+"""Two threads' worth of last resort: a worker whose event loop stands still, and one that does not manage to stop.
+
+Kafka's heartbeats come from a thread of their own, so a hung worker would hold its partitions for ever.
+"""
+
+from __future__ import annotations
+
+from threading import Event, Thread, Timer
+from time import monotonic
+
+from streams.exits import Exit, leave
+
+LOOP_LIMIT_SECONDS = 30.0
+STOP_LIMIT_SECONDS = 15.0
+
+
+class Watchdog:
+    """Ends the process if `tick` is not called for longer than the limit."""
+
+    def __init__(self, limit_seconds: float = LOOP_LIMIT_SECONDS) -> None:
+        self._limit_seconds = limit_seconds
+        self._ticked_at = monotonic()
+        self._done = Event()
+        self._thread = Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self.tick()
+        self._thread.start()
+
+    def tick(self) -> None:
+        """Say that the event loop runs."""
+        self._ticked_at = monotonic()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._done.set()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._limit_seconds / 10):
+            silent = monotonic() - self._ticked_at
+            if silent > self._limit_seconds:
+                leave(Exit.BUG, f"the event loop has stood still for {silent:.0f} s")
+
+
+def limit_stop(code: int, limit_seconds: float = STOP_LIMIT_SECONDS) -> None:
+    """Give a stop that has begun so much time; then end the process with this code."""
+
+    def end() -> None:
+        leave(Exit(code) if code else Exit.BUG, f"did not stop within {limit_seconds:.0f} s")
+
+    timer = Timer(limit_seconds, end)
+    timer.daemon = True
+    timer.start()

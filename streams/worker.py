@@ -1,0 +1,369 @@
+"""One stream worker: the Faust app around an `Engine`, its checkpoints, health, metrics, and every way it ends.
+
+Faust holds the group membership and delivers batches; everything that decides about money is the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from tempfile import mkdtemp
+from typing import Any, NoReturn
+
+import faust
+from faust.web import Request, Response, View
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from sinks.ledger import Fenced, Position, SourcePartition
+from sinks.postgres import PostgresLedger
+from streams.cursor import BrokenChain
+from streams.dead_letter_limit import TooManyDeadLetters
+from streams.engine import Engine, OutOfPatience, Plan, Saved, UnfitAssignment
+from streams.exits import Exit, leave
+from streams.metrics import Metrics
+from streams.transport import BatchTransport, PositionLost
+from streams.watchdog import Watchdog, limit_stop
+
+log = logging.getLogger(__name__)
+
+HAND_OVER_SECONDS = 3.0
+BATCHES_QUEUED = 16
+# A spare worker fetches nothing for as long as it has no partition, and must stay in the group all the same.
+MAX_POLL_INTERVAL_SECONDS = 30 * 86_400
+# So many intervals without a checkpoint make a worker not ready.
+OVERDUE_CHECKPOINTS = 5
+
+_EXITS: dict[type[BaseException], Exit] = {
+    Fenced: Exit.FENCED,
+    OutOfPatience: Exit.OUT_OF_PATIENCE,
+    TooManyDeadLetters: Exit.DEAD_LETTERS,
+    PositionLost: Exit.REFUSED,
+    UnfitAssignment: Exit.BUG,
+    BrokenChain: Exit.BUG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """How a worker joins its group and where it serves its pages."""
+
+    group: str
+    brokers: str
+    credentials: Any
+    instance_id: str | None
+    session_timeout_ms: int
+    checkpoint_interval_ms: int
+    web_bind: str
+    web_port: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a worker has saved since its start, for its summary."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+    corrections: int = 0
+    checkpoints: int = 0
+    claims: int = 0
+
+    def add(self, saved: Saved) -> None:
+        """Count one checkpoint."""
+        self.checkpoints += 1
+        for key, count in saved.outcomes.items():
+            self.outcomes[key.outcome] = self.outcomes.get(key.outcome, 0) + count
+            if key.reason:
+                self.dead_letters[key.reason] = self.dead_letters.get(key.reason, 0) + count
+        for change in saved.changes:
+            name = f"{change.kind} {change.status}"
+            self.records[name] = self.records.get(name, 0) + 1
+            self.corrections += change.corrected
+
+
+class StreamWorker:
+    """One worker process's stream: run it once."""
+
+    def __init__(
+        self,
+        ledger: PostgresLedger,
+        plan: Plan,
+        membership: Membership,
+        drain_to: Mapping[SourcePartition, int] | None,
+    ) -> None:
+        self.totals = Totals()
+        self.metrics = Metrics()
+        self._ledger = ledger
+        self._plan = plan
+        self._membership = membership
+        self._drain_to = drain_to
+        self._engine = Engine(ledger, plan, self._on_saved)
+        self._watchdog = Watchdog()
+        self._checkpointed_at = time.monotonic()
+        self._answered_at = time.monotonic()
+        self._checkpoints: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._app = self._new_app()
+
+    def run(self) -> None:
+        """Run until SIGTERM, SIGINT or, with `drain_to`, until all of that is saved. Ends the process on any error."""
+        _tune_garbage_collector()
+        loop = asyncio.get_event_loop()
+        worker = self._app.Worker(loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as ended:
+            if ended.code:
+                leave(Exit.BUG, f"ended with status {ended.code}")
+        finally:
+            self._watchdog.stop()
+
+    # -- What the transport asks (streams.transport.Owner)
+
+    async def claim_partitions(
+        self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
+    ) -> tuple[int, dict[SourcePartition, Position]]:
+        """Claim these partitions and check that the ledger's positions are within their logs."""
+        with _Fatal():
+            earliest = {source: first for source, (first, _) in log_ranges.items()}
+            number, positions = await self._engine.claim(earliest)
+            self.totals.claims += 1
+            for source, position in positions.items():
+                _check_in_log(source, position.next_offset, log_ranges[source])
+        log.info("claim %d: %d partitions", number, len(positions))
+        return number, positions
+
+    def saved_offsets(self) -> dict[SourcePartition, int]:
+        """The next offset of each owned partition, as saved."""
+        claim = self._engine.current
+        return dict(claim.saved) if claim else {}
+
+    async def hand_over(self) -> None:
+        """Save a last time within a limit; what is not saved will be read again."""
+        try:
+            await self._engine.hand_over(HAND_OVER_SECONDS)
+        except Exception as error:
+            log.warning("last checkpoint not saved, its records will be read again: %r", error)
+
+    def fail(self, error: Exception) -> NoReturn:
+        """End the process."""
+        _end(error)
+
+    # -- The Faust app
+
+    def _new_app(self) -> faust.App:
+        membership = self._membership
+        session_seconds = membership.session_timeout_ms / 1000
+        # Faust gives a claim no longer than its request timeout, and a claim may have to be patient.
+        request_seconds = max(session_seconds, self._plan.patience_ms / 1000) + 30
+        app = _StreamApp(
+            membership.group,
+            broker=";".join(f"kafka://{broker}" for broker in membership.brokers.split(",")),
+            broker_credentials=membership.credentials,
+            broker_session_timeout=session_seconds,
+            broker_heartbeat_interval=min(1.0, session_seconds / 3),
+            broker_rebalance_timeout=30.0,
+            broker_request_timeout=request_seconds,
+            broker_max_poll_interval=MAX_POLL_INTERVAL_SECONDS,
+            broker_commit_interval=2.0,
+            consumer_group_instance_id=membership.instance_id,
+            stream_buffer_maxsize=BATCHES_QUEUED,
+            table_standby_replicas=1,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            datadir=mkdtemp(prefix="quarterhour-worker-"),
+            web_bind=membership.web_bind,
+            web_host=membership.web_bind,
+            web_port=membership.web_port,
+        )
+        app.owner = self
+        app.transport = BatchTransport(app.conf.broker_consumer, app)
+        self._add_agent(app)
+        self._add_pages(app)
+        app.task(self._start)
+        return app
+
+    def _add_agent(self, app: faust.App) -> None:
+        topic = app.topic(
+            *self._plan.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+
+        @app.agent(topic, name="sessionize")
+        async def sessionize(batches: Any) -> None:
+            async for batch in batches:
+                with _Fatal():
+                    await self._engine.process(batch)
+
+    def _add_pages(self, app: faust.App) -> None:
+        @app.page("/metrics", name="metrics")
+        async def metrics(view: View, request: Request) -> Response:
+            self._measure()
+            return view.bytes(generate_latest(self.metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+        @app.page("/healthz", name="healthz")
+        async def healthz(view: View, request: Request) -> Response:
+            return view.json({"healthy": True})
+
+        @app.page("/readyz", name="readyz")
+        async def readyz(view: View, request: Request) -> Response:
+            reasons = self._not_ready()
+            return view.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    # -- Running
+
+    async def _start(self) -> None:
+        self._watchdog.start()
+        self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
+
+    async def _checkpoint_for_ever(self) -> None:
+        interval = self._membership.checkpoint_interval_ms / 1000
+        while True:
+            started = time.monotonic()
+            with _Fatal():
+                await self._checkpoint()
+            await self._pause_until(started + interval)
+
+    async def _pause_until(self, then: float) -> None:
+        while (remaining := then - time.monotonic()) > 0:
+            self._watchdog.tick()
+            await asyncio.sleep(min(remaining, 1.0))
+        self._watchdog.tick()
+        await asyncio.sleep(0)
+
+    async def _checkpoint(self) -> None:
+        self._check_partition_counts()
+        self._follow_fetches()
+        claimed = self._engine.current is not None
+        await self._engine.checkpoint()
+        if claimed:
+            self._checkpointed_at = time.monotonic()
+        if self._drain_to is not None and not self._stopping and await self._is_drained(self._drain_to):
+            self._stopping = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _follow_fetches(self) -> None:
+        """Move the clocks of partitions read to their end, and see that Kafka still answers."""
+        claim, now_ms = self._engine.current, time.time_ns() // 1_000_000
+        states = self._app.consumer.fetch_states()
+        if any(now_ms - state.fetched_ms < 2_000 for state in states.values()) or self._engine.waiting_for:
+            self._answered_at = time.monotonic()
+        silent_ms = (time.monotonic() - self._answered_at) * 1000
+        if claim is None or not states:
+            return
+        if silent_ms > self._plan.patience_ms:
+            raise OutOfPatience(f"Kafka has answered no fetch for {silent_ms / 1000:.0f} s")
+        for source, state in states.items():
+            if source in claim.cursors:
+                claim.cursors[source].follow(*state, now_ms)
+
+    def _check_partition_counts(self) -> None:
+        for topic, count in self._plan.partitions.items():
+            found = self._app.consumer.partition_count(topic)
+            if found is not None and found != count:
+                leave(
+                    Exit.REFUSED,
+                    f"topic {topic} has {found} partitions now and had {count}: its keys have moved",
+                )
+
+    async def _is_drained(self, targets: Mapping[SourcePartition, int]) -> bool:
+        saved = self.saved_offsets()
+        if any(saved.get(source, target) < target for source, target in targets.items()):
+            return False
+        others = [source for source in targets if source not in saved]
+        if others:
+            positions = await self._ledger.positions(list(self._plan.topics))
+            return all(
+                source in positions and positions[source].next_offset >= targets[source] for source in others
+            )
+        return True
+
+    def _on_saved(self, saved: Saved) -> None:
+        self.totals.add(saved)
+        self.metrics.checkpoint_seconds.observe(saved.seconds)
+        for key, count in saved.outcomes.items():
+            self.metrics.events.labels(key.source.topic, key.outcome, key.reason).inc(count)
+        for change in saved.changes:
+            self.metrics.records.labels(change.kind, change.status).inc()
+            if change.corrected:
+                self.metrics.corrections.labels(change.kind).inc()
+
+    # -- Health
+
+    def _not_ready(self) -> list[str]:
+        reasons = []
+        if self._engine.current is None:
+            reasons.append("no partitions are claimed")
+        if self._engine.waiting_for:
+            reasons.append(f"waiting for {self._engine.waiting_for}")
+        overdue = time.monotonic() - self._checkpointed_at
+        if overdue * 1000 > OVERDUE_CHECKPOINTS * self._membership.checkpoint_interval_ms:
+            reasons.append(f"no checkpoint for {overdue:.0f} s")
+        silent = time.monotonic() - self._answered_at
+        if silent * 1000 > OVERDUE_CHECKPOINTS * 1000:
+            reasons.append(f"Kafka has answered no fetch for {silent:.0f} s")
+        return reasons
+
+    def _measure(self) -> None:
+        metrics, claim, now = self.metrics, self._engine.current, time.time()
+        metrics.ready.set(not self._not_ready())
+        metrics.stale_batches.set(self._engine.stale_batches)
+        metrics.lag.clear()
+        metrics.watermark_delay.clear()
+        metrics.conversations.set(sum(len(shard) for shard in claim.conversations.values()) if claim else 0)
+        for source, state in self._app.consumer.fetch_states().items():
+            if claim and source in claim.saved:
+                metrics.lag.labels(*source).set(max(0, state.high_water - claim.saved[source]))
+        for shard, watermark in self._engine.watermarks_ms().items():
+            metrics.watermark_delay.labels(shard).set(now - watermark / 1000)
+
+
+class _Fatal:
+    """Whatever leaves this block as an error ends the process: Faust's supervisors would swallow it and go on."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception):
+            _end(error)
+
+
+def _end(error: Exception) -> NoReturn:
+    code = _EXITS.get(type(error))
+    if code is None:
+        log.error("unexpected error", exc_info=error)
+    leave(code or Exit.BUG, str(error) if code else f"{type(error).__name__}: {error}")
+
+
+class _StreamApp(faust.App):
+    """Faust's app, with a limit on how long it may take to stop."""
+
+    owner: StreamWorker
+
+    async def on_stop(self) -> None:
+        limit_stop(0)
+        await super().on_stop()
+
+
+def _check_in_log(source: SourcePartition, offset: int, log_range: tuple[int, int]) -> None:
+    first, end = log_range
+    place = f"{source.topic} partition {source.partition}: the ledger is at offset {offset}"
+    if offset < first:
+        raise PositionLost(
+            f"{place} and Kafka's log begins at {first}: events in between are gone from Kafka"
+        )
+    if offset > end:
+        raise PositionLost(f"{place} and Kafka's log ends at {end}: the topic was made anew")
+
+
+def _tune_garbage_collector() -> None:
+    # The state kept is large and long-lived; walking it again and again costs a third of a worker's speed.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
