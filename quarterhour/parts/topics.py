@@ -62,6 +62,13 @@ async def create_topics(
     return [error["topic"] for error in errors if error["error_code"] == 0]
 
 
+async def delete_topics(brokers: str, names: Collection[str], security: Mapping[str, Any] = PLAIN) -> None:
+    """Delete topics, with all their records; those that do not exist are passed over."""
+    if names:
+        async with _admin(brokers, security) as admin:
+            await admin.delete_topics(list(names))
+
+
 async def end_offsets(
     brokers: str, topics: Collection[str], security: Mapping[str, Any] = PLAIN
 ) -> dict[tuple[str, int], int]:
