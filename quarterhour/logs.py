@@ -19,7 +19,7 @@ INTERVAL_SECONDS = 10.0
 class RateLimit(logging.Filter):
     """Lets one line of each kind through per interval, for one family of loggers, and counts the rest.
 
-    The kind is the logger and the place in the code that logs the line, so that a message with changing details
+    The kind is the logger and the place in the code that logs the line, so that a message with changing parts
     is one kind, and little is remembered. The count is told by the next line of that kind.
     """
 

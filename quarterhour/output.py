@@ -4,16 +4,21 @@ Standard output carries answers only; messages go to standard error.
 """
 
 import json
+import os
+import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeVar
 
 import click
+
+from schemas.reasons import Rejected
 
 F = TypeVar("F", bound=Callable[..., Any])
 TABLE = "table"
 NDJSON = "ndjson"
-WIDTH_OFF_TERMINAL = 160
+WIDTH_OFF_TERMINAL = 250
 
 
 def format_option(command: F) -> F:
@@ -43,6 +48,32 @@ def emit_object(row: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
+@contextmanager
+def progress_bar(file: BinaryIO, description: str) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how much of a file was read; yields what is to be told the bytes of each read."""
+    if not sys.stderr.isatty():
+        yield lambda _bytes: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn(description), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description, total=_size(file))
+        yield lambda read: progress.advance(task, read)
+
+
+def tell_refused(number: int, rejected: Rejected) -> None:
+    """Name a bad line of a file on standard error."""
+    click.echo(f"line {number}: {rejected}", err=True)
+
+
+def _size(file: BinaryIO) -> int | None:
+    """The file's length; None for a pipe."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
 def _resolve(chosen: str | None) -> str:
     if chosen is None:
         return TABLE if sys.stdout.isatty() else NDJSON
@@ -60,5 +91,5 @@ def _emit_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
     for place, column in enumerate(shown):
         table.add_column(column, overflow="fold", no_wrap=place == 0)
     for row in rows:
-        table.add_row(*(Text("" if row[column] is None else str(row[column])) for column in shown))
+        table.add_row(*(Text("" if row.get(column) is None else str(row[column])) for column in shown))
     Console(width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL).print(table)
