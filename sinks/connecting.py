@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import asyncpg
 
-from sinks.ledger import Unreachable
+from sinks.ledger import Refused, Unreachable
 
 
 class Role(StrEnum):
@@ -54,11 +54,21 @@ def reaching(what: str) -> Iterator[None]:
         raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
 
 
+@contextmanager
+def connecting() -> Iterator[None]:
+    """Raise `Unreachable`, or `Refused` if the database lets us in no further."""
+    try:
+        with reaching("PostgreSQL"):
+            yield
+    except asyncpg.PostgresError as error:
+        raise Refused(f"PostgreSQL refuses: {error}") from error
+
+
 async def create_pool(dsn: str, role: Role, *, size: int) -> asyncpg.Pool:
-    """A pool whose connections act as `role`. Raises `Unreachable`; a wrong login or role raises asyncpg's own error."""
+    """A pool whose connections act as `role`. Raises `Unreachable` and `Refused`."""
     limits = WORKER_LIMITS_MS if role is Role.WORKER else {}
     settings = {"role": role.value, "application_name": f"quarterhour-{role.name.lower()}", **limits}
-    with reaching("PostgreSQL"):
+    with connecting():
         return await asyncpg.create_pool(
             dsn,
             min_size=1,

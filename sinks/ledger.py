@@ -185,6 +185,10 @@ class Unreachable(Exception):
     """The ledger did not answer. The same call may be made again: a checkpoint that was saved is recognised."""
 
 
+class Refused(Exception):
+    """The database answers and says no: a wrong login or role, or a schema that is not this version's."""
+
+
 class Ledger(Protocol):
     """The truth. Every method may raise `Unreachable`, and is then safe to call again."""
 

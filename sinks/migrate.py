@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from sinks.connecting import CONNECT_TIMEOUT_SECONDS, reaching
+from sinks.connecting import CONNECT_TIMEOUT_SECONDS, connecting
+from sinks.ledger import Refused
 
 _LOCK = 7421
 _HISTORY = """
@@ -36,7 +37,7 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-class MigrationError(Exception):
+class MigrationError(Refused):
     """The database and the files disagree: a file was changed after it was applied, or the database is newer."""
 
 
@@ -47,7 +48,7 @@ def migrations() -> list[Migration]:
 
 
 async def pending(dsn: str) -> list[Migration]:
-    """The migrations this database lacks. Raises `Unreachable` and `MigrationError`."""
+    """The migrations this database lacks. Raises `Unreachable` and `Refused`."""
     connection = await _connect(dsn)
     try:
         return _missing(await _applied(connection))
@@ -56,7 +57,7 @@ async def pending(dsn: str) -> list[Migration]:
 
 
 async def migrate(dsn: str) -> list[Migration]:
-    """Apply what is missing and return it. Raises `Unreachable` and `MigrationError`."""
+    """Apply what is missing and return it. Raises `Unreachable` and `Refused`."""
     connection = await _connect(dsn)
     try:
         await _take_turn(connection)
@@ -70,7 +71,7 @@ async def migrate(dsn: str) -> list[Migration]:
 
 
 async def _connect(dsn: str) -> asyncpg.Connection:
-    with reaching("PostgreSQL"):
+    with connecting():
         return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
 
 
@@ -98,6 +99,11 @@ def _missing(applied: dict[int, str]) -> list[Migration]:
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    with connecting():
+        await _run(connection, migration)
+
+
+async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
     async with connection.transaction():
         await connection.execute(migration.sql)
         await connection.execute(

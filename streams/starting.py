@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import asyncpg
 import faust
 
 from schemas.topics import Topic
 from sessionizer.bill import ALGORITHM
 from sessionizer.rules import RuleBook, RuleSet
-from sinks.ledger import SourcePartition, Unreachable
-from sinks.migrate import MigrationError, pending
+from sinks.ledger import Refused, SourcePartition, Unreachable
+from sinks.migrate import pending
 from sinks.postgres import PostgresLedger
 from streams import sources
 from streams.engine import RETRY_SECONDS, OutOfPatience, Plan
@@ -23,10 +22,6 @@ from streams.reading import Contract
 from streams.worker import Membership, StreamWorker, Totals
 
 T = TypeVar("T")
-
-
-class Refused(Exception):
-    """What the worker stands on is wrong in a way that waiting will not mend; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +74,10 @@ async def _prepare(deployment: Deployment, until_drained: bool) -> StreamWorker:
 
 
 async def _open_ledger(dsn: str) -> PostgresLedger:
-    try:
-        missing = await pending(dsn)
-        if missing:
-            raise Refused(f"the database lacks migration {missing[0].name}: run `quarterhour migrate`")
-        return await PostgresLedger.open(dsn, algorithm=ALGORITHM)
-    except MigrationError as error:
-        raise Refused(str(error)) from error
-    except asyncpg.PostgresError as error:
-        raise Refused(f"PostgreSQL refuses this login: {error}") from error
+    missing = await pending(dsn)
+    if missing:
+        raise Refused(f"the database lacks migration {missing[0].name}: run `quarterhour migrate`")
+    return await PostgresLedger.open(dsn, algorithm=ALGORITHM)
 
 
 def _plan(deployment: Deployment, counts: Mapping[str, int], rules: RuleBook) -> Plan:

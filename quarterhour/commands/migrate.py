@@ -2,13 +2,12 @@
 
 import asyncio
 
-import asyncpg
 import click
 
 from quarterhour.errors import AnswerIsNo, PartUnreachable
 from quarterhour.settings import load_settings
-from sinks.ledger import Unreachable
-from sinks.migrate import MigrationError, migrate, pending
+from sinks.ledger import Refused, Unreachable
+from sinks.migrate import migrate, pending
 
 
 @click.command()
@@ -28,10 +27,8 @@ def command(plan: bool) -> None:
         found = asyncio.run(pending(dsn) if plan else migrate(dsn))
     except Unreachable as error:
         raise PartUnreachable(str(error)) from error
-    except MigrationError as error:
+    except Refused as error:
         raise AnswerIsNo(str(error)) from error
-    except asyncpg.PostgresError as error:
-        raise AnswerIsNo(f"PostgreSQL refused a migration: {error}") from error
     for migration in found:
         click.echo(f"-- {migration.name}\n{migration.sql}" if plan else f"applied {migration.name}")
     if not found:

@@ -12,6 +12,7 @@ from quarterhour.kafka import security_options
 from quarterhour.logs import set_up_logs
 from quarterhour.output import TABLE, emit, emit_object, format_option
 from quarterhour.settings import Settings, load_settings
+from sinks.ledger import Refused
 
 if TYPE_CHECKING:
     from streams.starting import Deployment
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 def command(until_drained: bool, output_format: str) -> None:
     """Run one stream worker.
 
-    It reads the source topics and keeps the ledger in PostgreSQL until it gets SIGTERM. /metrics, /healthz and
-    /readyz are served on QUARTERHOUR_WEB_BIND and QUARTERHOUR_WEB_PORT. Exit status beside the usual: 65 too many dead
-    letters, 70 a bug or a broken chain, 74 Kafka or PostgreSQL unreachable for longer than PATIENCE, 75 fenced by another
-    worker; a supervisor should start it again after 70, 74 and 75.
+    It reads the source topics and keeps the ledger in PostgreSQL until it gets SIGTERM. /metrics, /healthz
+    and /readyz are served on QUARTERHOUR_WEB_BIND and QUARTERHOUR_WEB_PORT. Exit status beside the usual: 65
+    too many dead letters, 70 a bug or a broken chain, 74 Kafka or PostgreSQL unreachable for longer than
+    PATIENCE, 75 fenced by another worker; a supervisor should start it again after 70, 74 and 75.
 
     Example:
 
@@ -40,7 +41,7 @@ def command(until_drained: bool, output_format: str) -> None:
 
     from streams.engine import OutOfPatience
     from streams.exits import Exit
-    from streams.starting import Refused, run_worker
+    from streams.starting import run_worker
 
     try:
         totals = run_worker(_deployment(settings), until_drained=until_drained)
