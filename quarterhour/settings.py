@@ -296,7 +296,8 @@ def variable_of(name: str) -> str:
 
 def hide_password(dsn: str) -> str:
     """The database URL without its password, also when it is malformed."""
-    without_login = re.sub(r"((?:://|^)[^:/@\s]*):(.*)@", rf"\1:{HIDDEN}@", dsn)
+    before_login = "://" if "://" in dsn else "^"
+    without_login = re.sub(rf"({before_login}[^:/@\s]*):.*@", rf"\1:{HIDDEN}@", dsn)
     return re.sub(r"(?i)(password\s*=\s*)('[^']*'|[^&\s]*)", rf"\1{HIDDEN}", without_login)
 
 
