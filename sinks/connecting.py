@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import Any
 
 import asyncpg
 
@@ -66,14 +67,24 @@ def connecting() -> Iterator[None]:
 
 async def create_pool(dsn: str, role: Role, *, size: int) -> asyncpg.Pool:
     """A pool whose connections act as `role`. Raises `Unreachable` and `Refused`."""
-    limits = WORKER_LIMITS_MS if role is Role.WORKER else {}
-    settings = {"role": role.value, "application_name": f"quarterhour-{role.name.lower()}", **limits}
     with connecting():
-        return await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=size,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            command_timeout=CALL_TIMEOUT_SECONDS,
-            server_settings=settings,
-        )
+        return await asyncpg.create_pool(dsn, min_size=1, max_size=size, **_options(role))
+
+
+async def connect(dsn: str, role: Role) -> asyncpg.Connection:
+    """One connection that acts as `role`. Raises `Unreachable` and `Refused`."""
+    with connecting():
+        return await asyncpg.connect(dsn, **_options(role))
+
+
+def _options(role: Role) -> dict[str, Any]:
+    limits = WORKER_LIMITS_MS if role is Role.WORKER else {}
+    return {
+        "timeout": CONNECT_TIMEOUT_SECONDS,
+        "command_timeout": CALL_TIMEOUT_SECONDS,
+        "server_settings": {
+            "role": role.value,
+            "application_name": f"quarterhour-{role.name.lower()}",
+            **limits,
+        },
+    }

@@ -15,6 +15,7 @@ from sinks.ledger import (
     AlertReport,
     Checkpoint,
     Fenced,
+    OutcomeKey,
     Position,
     RecordChange,
     SourcePartition,
@@ -101,6 +102,14 @@ class PostgresLedger:
         rows = await self._fetch("positions", list(topics))
         return {
             SourcePartition(row["topic"], row["partition"]): Position(row["next_offset"], row["clock_ms"])
+            for row in rows
+        }
+
+    async def outcome_counts(self) -> dict[OutcomeKey, int]:
+        """How many records were read and saved so far, by source partition, outcome and reason."""
+        rows = await self._fetch("outcome_counts")
+        return {
+            OutcomeKey(SourcePartition(row["topic"], row["partition"]), row["outcome"], row["reason"]): row["records"]
             for row in rows
         }
 

@@ -15,9 +15,9 @@ from schemas.outcomes import Outcome
 from sessionizer.bill import Block, bill
 from sessionizer.facts import FactSet
 from sessionizer.ids import usage_session_id
+from sessionizer.intake import NewFact
 from sessionizer.rules import RuleBook
 from sinks.ledger import Checkpoint, ChunkRow, ConversationRow, RecordRow, StoredConversation, VoidRow
-from streams.reading import FactRead
 
 ID_BYTES = 16
 
@@ -149,7 +149,7 @@ class ConversationShard:
                 conversation.restore(stored[key])
                 heappush(self._settling, (conversation.settles_ms, kafka_key))
 
-    def merge(self, by_key: Mapping[bytes, Sequence[FactRead]], settled_before_ms: int) -> Counter[Outcome]:
+    def merge(self, by_key: Mapping[bytes, Sequence[NewFact]], settled_before_ms: int) -> Counter[Outcome]:
         """Add facts to conversations in memory; return how many had which outcome."""
         outcomes: Counter[Outcome] = Counter()
         for kafka_key, facts in by_key.items():

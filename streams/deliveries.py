@@ -13,7 +13,6 @@ from schemas.outcomes import Outcome
 from sessionizer.alerts import Delivery, Report
 from sessionizer.ids import alert_session_id
 from sinks.ledger import AlertReportRow, Checkpoint, RecordRow, StoredAlert
-from streams.reading import ReportRead
 
 
 class Alert:
@@ -84,12 +83,12 @@ class AlertShard:
         for kafka_key, key in unknown.items():
             self._alerts[kafka_key] = Alert(_names(kafka_key), key, stored.get(key))
 
-    def merge(self, by_key: Mapping[bytes, Sequence[ReportRead]]) -> Counter[Outcome]:
+    def merge(self, by_key: Mapping[bytes, Sequence[Report]]) -> Counter[Outcome]:
         """Add reports to deliveries in memory; return how many had which outcome."""
         outcomes: Counter[Outcome] = Counter()
         for kafka_key, reports in by_key.items():
             alert = self._alerts[kafka_key]
-            outcomes.update(alert.delivery.add(Report(*report)) for report in reports)
+            outcomes.update(alert.delivery.add(report) for report in reports)
             self._touched[kafka_key] = alert
         return outcomes
 

@@ -9,42 +9,15 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from schemas.decode import Rejected, check_clock, check_key, check_partition, decode
 from schemas.outcomes import Outcome
 from schemas.reasons import Reason
 from schemas.topics import Topic
-from sessionizer.facts import BOT_MESSAGE, CLOSED, HANDOFF_ENDED, HANDOFF_STARTED, USER_MESSAGE, identity_of
+from sessionizer.intake import fact_of, report_of
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
 from streams.batches import Batch, Record
-
-_KIND_OF_TYPE = {
-    "conversation.closed.v1": CLOSED,
-    "handoff.started.v1": HANDOFF_STARTED,
-    "handoff.ended.v1": HANDOFF_ENDED,
-}
-_KIND_OF_AUTHOR = {"user": USER_MESSAGE, "bot": BOT_MESSAGE}
-
-
-class FactRead(NamedTuple):
-    """The arguments of `FactSet.add`."""
-
-    time_ms: int
-    kind: int
-    identity: int
-    handoff_id: str
-    user_id: str
-    channel: str
-
-
-class ReportRead(NamedTuple):
-    """A report that an alert was delivered."""
-
-    time_ms: int
-    user_id: str
-    channel: str
-
 
 @dataclass(frozen=True, slots=True)
 class Contract:
@@ -81,8 +54,8 @@ class Reader:
         self._partitions = partitions
         self._contract = contract
         self._known = known
-        self._take: Callable[[Any, int], FactRead | ReportRead | None]
-        self._take = _report if topic is Topic.ALERT_DELIVERY else _fact
+        self._take: Callable[[Any, int], object]
+        self._take = report_of if topic is Topic.ALERT_DELIVERY else fact_of
         self._test_traffic = OutcomeKey(source, Outcome.TEST_TRAFFIC, "")
         self._unbilled = OutcomeKey(source, Outcome.UNBILLED, "")
 
@@ -105,7 +78,7 @@ class Reader:
             check_partition(key, self._source.partition, self._partitions)
         if time_ms > reading.newest_ms:
             reading.newest_ms = time_ms
-        if event["data"].get("developer"):
+        if event["data"]["developer"]:
             reading.outcomes[self._test_traffic] += 1
         elif taken := self._take(event, time_ms):
             reading.by_key[key].append(taken)
@@ -124,26 +97,6 @@ class Reader:
                 *(record.key, record.value, record.timestamp),
             )
         )
-
-
-def _fact(event: Any, time_ms: int) -> FactRead | None:
-    data = event["data"]
-    kind = _KIND_OF_TYPE.get(event["type"])
-    if kind is None:
-        kind = _KIND_OF_AUTHOR.get(data["author"])
-        if kind is None:
-            return None
-    handoff_id = data["handoff_id"] if kind >= HANDOFF_ENDED else ""
-    return FactRead(
-        time_ms, kind, identity_of(event["source"], event["id"]), handoff_id, data["user_id"], data["channel"]
-    )
-
-
-def _report(event: Any, time_ms: int) -> ReportRead | None:
-    if event["type"] != "alert.delivered.v1":
-        return None
-    data = event["data"]
-    return ReportRead(time_ms, data["user_id"], data["channel"])
 
 
 def _type_of(value: bytes | None) -> object:

@@ -65,7 +65,10 @@ class Membership:
 
 @dataclass(slots=True)
 class Totals:
-    """What a worker has saved since its start, for its summary."""
+    """What a worker has saved since its start, for its summary.
+
+    It began when the first record was at hand and saved the last one when it was committed (monotonic seconds).
+    """
 
     outcomes: dict[str, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
@@ -73,10 +76,14 @@ class Totals:
     corrections: int = 0
     checkpoints: int = 0
     claims: int = 0
+    began_at: float = 0.0
+    saved_at: float = 0.0
 
     def add(self, saved: Saved) -> None:
         """Count one checkpoint."""
         self.checkpoints += 1
+        if saved.outcomes:
+            self.saved_at = time.monotonic()
         for key, count in saved.outcomes.items():
             self.outcomes[key.outcome] = self.outcomes.get(key.outcome, 0) + count
             if key.reason:
@@ -116,6 +123,7 @@ class StreamWorker:
         _tune_garbage_collector()
         loop = asyncio.get_event_loop()
         worker = self._app.Worker(loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+        worker.spinner = None  # its control codes would stand in our output
         try:
             worker.execute_from_commandline()
         except SystemExit as ended:
@@ -197,6 +205,7 @@ class StreamWorker:
         @app.agent(topic, name="sessionize")
         async def sessionize(batches: Any) -> None:
             async for batch in batches:
+                self.totals.began_at = self.totals.began_at or time.monotonic()
                 with _Fatal():
                     await self._engine.process(batch)
 

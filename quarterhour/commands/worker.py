@@ -95,6 +95,7 @@ def _summarise(totals: "Totals", output_format: str) -> None:
         "corrections": totals.corrections,
         "checkpoints": totals.checkpoints,
         "claims": totals.claims,
+        "seconds": round(max(0.0, totals.saved_at - totals.began_at), 3),
     }
     if output_format == TABLE:
         rows = ({"what": name, "value": _shown(value)} for name, value in summary.items())
@@ -103,7 +104,7 @@ def _summarise(totals: "Totals", output_format: str) -> None:
         emit_object(summary)
 
 
-def _shown(value: int | dict[str, int]) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {count}" for name, count in sorted(value.items()))
     return str(value)
