@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: which role they act as, their time limits, and which errors mean that it is unreachable."""
+"""Connections to PostgreSQL: as which role, within which time limits, and which errors mean "unreachable"."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the stream asks of a ledger, and the shapes that pass between them. Imports no driver: a ledger can be simulated.
+"""What the stream asks of a ledger, and the shapes that pass between them.
 
-A ledger holds session records, facts, dead letters, outcome counts and the progress of every source partition, and saves
-them together or not at all (architecture.md section 2).
+Imports no driver, so that a ledger can be simulated. It holds session records, facts, dead letters, outcome
+counts and the progress of every source partition, and saves them together or not at all (architecture.md
+section 2).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class AlertReport(NamedTuple):
 
 
 class StoredAlert(NamedTuple):
-    """An alert delivery as the ledger holds it: its first report, which is its record, and those that differ from it."""
+    """An alert delivery as the ledger holds it: its first report, which is its record, and all others."""
 
     first: AlertReport
     revision: int
@@ -85,7 +86,10 @@ class ChunkRow(NamedTuple):
 
 
 class RecordRow(NamedTuple):
-    """A session record to write. `late`: brought by a fact behind the allowed lateness, so a correction from the start."""
+    """A session record to write.
+
+    `late`: a fact behind the allowed lateness brought it, so it is a correction from the start.
+    """
 
     session_id: bytes
     kind: str
@@ -139,7 +143,7 @@ class DeadLetterRow(NamedTuple):
 
 
 class OutcomeKey(NamedTuple):
-    """What is counted: the outcome of a record of a source partition, with the reason code of a dead letter."""
+    """What is counted: records of a source partition by outcome; dead letters by reason code too."""
 
     source: SourcePartition
     outcome: str
@@ -147,7 +151,7 @@ class OutcomeKey(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """All sessions of a shard that settle before this time (watermark less allowed lateness) are final."""
+    """Sessions of a shard that settle before this time (watermark less allowed lateness) are final."""
 
     shard: int
     before_ms: int
@@ -182,7 +186,7 @@ class Fenced(Exception):
 
 
 class Unreachable(Exception):
-    """The ledger did not answer. The same call may be made again: a checkpoint that was saved is recognised."""
+    """The ledger did not answer. Call again with the same: a checkpoint that was saved is recognised."""
 
 
 class Refused(Exception):
@@ -195,7 +199,10 @@ class Ledger(Protocol):
     async def claim(
         self, owner: UUID, earliest: Mapping[SourcePartition, int]
     ) -> dict[SourcePartition, Position]:
-        """Make `owner` the only one who can save these partitions; unseen ones start at their earliest offset."""
+        """Make `owner` the only one who can save these partitions.
+
+        One never seen before starts at its earliest offset, any other where it was last saved.
+        """
         ...
 
     async def look_up_conversations(self, keys: Sequence[bytes]) -> dict[bytes, StoredConversation]:

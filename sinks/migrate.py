@@ -1,7 +1,7 @@
 """Bringing the schema to this version: plain SQL files, forward only, each in a transaction, checked by hash.
 
-Safe when several processes migrate at once: they take turns by an advisory lock that is polled, because a blocking one
-would hold a snapshot and deadlock with `create index concurrently`.
+Safe when several processes migrate at once: they take turns by an advisory lock that is polled, because
+waiting for one inside PostgreSQL would hold a snapshot and deadlock with `create index concurrently`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _LOCK = 7421
 _HISTORY = """
 create schema if not exists billing;
 create table if not exists billing.schema_migration (
-  version integer primary key, name text not null, sha256 text not null, applied_at timestamptz not null default now()
+  version    integer     primary key,
+  name       text        not null,
+  sha256     text        not null,
+  applied_at timestamptz not null default now()
 )"""
 
 
@@ -38,7 +41,7 @@ class Migration(NamedTuple):
 
 
 class MigrationError(Refused):
-    """The database and the files disagree: a file was changed after it was applied, or the database is newer."""
+    """Database and files disagree: a file was changed after it was applied, or the database is newer."""
 
 
 def migrations() -> list[Migration]:

@@ -1,10 +1,10 @@
-"""The ledger in PostgreSQL (architecture.md section 2): one transaction a checkpoint, fenced by its first statement."""
+"""The ledger in PostgreSQL (architecture.md section 2): one transaction a checkpoint, and the fence first."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -24,6 +24,8 @@ from sinks.ledger import (
 )
 from sinks.statements import statement
 
+T = TypeVar("T")
+
 # A checkpoint after a long rest may find millions of sessions to settle: so many a shard and checkpoint.
 SETTLE_LIMIT = 20_000
 # Deadlocks and serialization failures cost a transaction, not a worker.
@@ -40,7 +42,7 @@ class PostgresLedger:
 
     @classmethod
     async def open(cls, dsn: str, *, algorithm: int) -> PostgresLedger:
-        """Connect as the worker's role; `algorithm` is the version of the rule's code, kept on every record."""
+        """Connect as the worker's role; every record keeps `algorithm`, the version of the rule's code."""
         return cls(await create_pool(dsn, Role.WORKER, size=4), algorithm)
 
     async def close(self) -> None:
@@ -53,7 +55,7 @@ class PostgresLedger:
         """See `Ledger.claim`."""
         sources = sorted(earliest)
         arguments = (*_columns(sources, 2), [earliest[source] for source in sources], owner)
-        rows = await self._in_transaction("claim", _fetch, statement("claim"), arguments)
+        rows = await self._in_transaction("claim", lambda it: it.fetch(statement("claim"), *arguments))
         return {
             SourcePartition(row["topic"], row["partition"]): Position(row["next_offset"], row["clock_ms"])
             for row in rows
@@ -109,33 +111,30 @@ class PostgresLedger:
         """How many records were read and saved so far, by source partition, outcome and reason."""
         rows = await self._fetch("outcome_counts")
         return {
-            OutcomeKey(SourcePartition(row["topic"], row["partition"]), row["outcome"], row["reason"]): row["records"]
-            for row in rows
+            OutcomeKey(SourcePartition(topic, partition), outcome, reason): records
+            for topic, partition, outcome, reason, records in rows
         }
 
     async def save(self, checkpoint: Checkpoint) -> list[RecordChange]:
         """See `Ledger.save`."""
-        return await self._in_transaction("save", _save, checkpoint, self._algorithm)
+        return await self._in_transaction("save", lambda it: _save(it, checkpoint, self._algorithm))
 
     async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
         with reaching(f"PostgreSQL ({name})"):
-            return await self._pool.fetch(statement(name), *arguments)
+            rows: list[asyncpg.Record] = await self._pool.fetch(statement(name), *arguments)
+            return rows
 
-    async def _in_transaction(self, name: str, work: Any, *arguments: Any) -> Any:
-        for last in (False,) * (TRANSACTION_TRIES - 1) + (True,):
+    async def _in_transaction(self, name: str, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        for tries_left in reversed(range(TRANSACTION_TRIES)):
             try:
                 with reaching(f"PostgreSQL ({name})"):
                     async with self._pool.acquire() as connection, connection.transaction():
-                        return await work(connection, *arguments)
+                        return await work(connection)
             except _RETRIED:
-                if last:
+                if not tries_left:
                     raise
                 await asyncio.sleep(0)
         raise AssertionError("unreachable")
-
-
-async def _fetch(connection: asyncpg.Connection, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-    return await connection.fetch(sql, *arguments)
 
 
 async def _save(connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int) -> list[RecordChange]:
@@ -154,7 +153,10 @@ async def _save(connection: asyncpg.Connection, checkpoint: Checkpoint, algorith
 
 
 async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) -> bool:
-    """True: the partitions are ours and moved. False: this very checkpoint was saved before. Else raise `Fenced`."""
+    """Move our partitions and return True, or False if this very checkpoint was saved before.
+
+    Raises `Fenced` if another worker owns or moved one of them.
+    """
     advances = checkpoint.advances
     topics, partitions = _columns([advance.source for advance in advances], 2)
     _, expected, ends, clocks, gaps = _columns(advances, 5)
@@ -198,7 +200,9 @@ async def _settle(connection: asyncpg.Connection, checkpoint: Checkpoint) -> lis
     if not checkpoint.settled:
         return []
     shards, before = _columns(checkpoint.settled, 2)
-    finalised = await connection.fetch(statement("finalise_records"), shards, before, SETTLE_LIMIT)
+    finalised: list[asyncpg.Record] = await connection.fetch(
+        statement("finalise_records"), shards, before, SETTLE_LIMIT
+    )
     await connection.execute(statement("settle_conversations"), shards, before, SETTLE_LIMIT)
     return finalised
 

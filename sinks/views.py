@@ -12,7 +12,9 @@ from schemas.records import FIELDS, SessionRecord
 from sinks.connecting import Role, connect
 from sinks.statements import statement
 
-_FIELDS_OF_KIND = {kind: [field.name for field in FIELDS if kind in field.kinds] for kind in ("usage", "alert")}
+_FIELDS_OF_KIND = {
+    kind: [field.name for field in FIELDS if kind in field.kinds] for kind in ("usage", "alert")
+}
 _FETCHED_AT_ONCE = 5_000
 
 
