@@ -11,8 +11,8 @@
 | `topics` | fresh topics of the three roles, with the default numbers of partitions: role -> name |
 | `new_topics` | `await new_topics({Topic.CONVERSATION: 2})`: these roles, so many partitions |
 
-The home is a temporary folder, removed at the end. With QUARTERHOUR_TEST_HOME=folder the parts are left running
-there for the next run, which then starts at once.
+The home is a temporary folder, removed at the end. With QUARTERHOUR_TEST_HOME=folder the parts are left
+running there for the next run, which then starts at once.
 """
 
 import os

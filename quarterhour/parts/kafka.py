@@ -91,6 +91,11 @@ class Kafka:
         return self._process.running
 
     @property
+    def pid(self) -> int | None:
+        """Its process id; None if it does not run."""
+        return self._process.pid()
+
+    @property
     def log_file(self) -> Path:
         """What it writes."""
         return self._process.log_file

@@ -74,6 +74,23 @@ class Postgres:
         """Whether its process or a session of it lives; it may not answer yet."""
         return FOLDER_KEY in self._home.read_state() and self._process.running
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None if it does not run."""
+        return self._process.pid() if self.running else None
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files lie: in the home if its account can go there, else OUTSIDE; chosen once."""
+        chosen: str = self._home.remembered(FOLDER_KEY, self._choose_folder)
+        folder = self._home.folder / chosen
+        if OUTSIDE in folder.parents and folder != self._folder_outside():
+            raise PartFailed(
+                f"the home {self._home.folder} was moved or copied; its PostgreSQL data in {folder} belongs "
+                "to the place where it was: move it back, or begin anew in another home"
+            )
+        return folder
+
     def dsn(self, database: str = DATABASE) -> str:
         """The URL of a database of this server, with user and password."""
         return f"postgresql://{USER}:{self._password()}@{ADDRESS}:{self._home.port(PORT_KEY)}/{database}"
@@ -97,7 +114,7 @@ class Postgres:
     def wipe(self) -> None:
         """Remove its files, wherever they lie; it must not be running."""
         if FOLDER_KEY in self._home.read_state():
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def answers(self) -> bool:
         """Whether this home's server, and no other, answers at its address now."""
@@ -128,20 +145,8 @@ class Postgres:
         return _run(command, env=ENVIRONMENT | {"PGCONNECT_TIMEOUT": "5"})
 
     @cached_property
-    def _folder(self) -> Path:
-        """Below the home where its account can go there, else OUTSIDE; chosen once and kept."""
-        chosen: str = self._home.remembered(FOLDER_KEY, self._choose_folder)
-        folder = self._home.folder / chosen
-        if OUTSIDE in folder.parents and folder != self._folder_outside():
-            raise PartFailed(
-                f"the home {self._home.folder} was moved or copied; its PostgreSQL data in {folder} belongs "
-                "to the place where it was: move it back, or begin anew in another home"
-            )
-        return folder
-
-    @cached_property
     def _process(self) -> Process:
-        return Process("PostgreSQL", self._folder, self.log_file)
+        return Process("PostgreSQL", self.folder, self.log_file)
 
     def _choose_folder(self) -> str:
         account = _account()
@@ -156,10 +161,10 @@ class Postgres:
     def _launch(self, report: Callable[[str], None]) -> None:
         account = _account()
         binaries = _binaries(account, report)
-        if not (self._folder / "data").exists():
+        if not (self.folder / "data").exists():
             self._initialise(binaries, account)
         # Nothing of the server lives, says the lock; the pid in this file may by now be a stranger's.
-        (self._folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
         port = self._home.free_port(PORT_KEY)
         report(f"PostgreSQL: starting on {ADDRESS}:{port}")
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
@@ -167,9 +172,9 @@ class Postgres:
 
     def _initialise(self, binaries: Path, account: struct_passwd | None) -> None:
         """Make the data folder, all or nothing."""
-        _make_folder(self._folder, account)
-        shutil.rmtree(self._folder / "data.new", ignore_errors=True)
-        password_file = self._folder / "password"
+        _make_folder(self.folder, account)
+        shutil.rmtree(self.folder / "data.new", ignore_errors=True)
+        password_file = self.folder / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password())
         _give(password_file, account)
@@ -182,11 +187,11 @@ class Postgres:
             f"--pwfile={password_file.name}",
             *INITDB,
         ]
-        done = _run(command, cwd=self._folder, env=ENVIRONMENT, **as_account(account))
+        done = _run(command, cwd=self.folder, env=ENVIRONMENT, **as_account(account))
         password_file.unlink()
         if done.returncode:
-            raise PartFailed(f"PostgreSQL cannot make its data folder in {self._folder}: {done.stderr}")
-        (self._folder / "data.new").rename(self._folder / "data")
+            raise PartFailed(f"PostgreSQL cannot make its data folder in {self.folder}: {done.stderr}")
+        (self.folder / "data.new").rename(self.folder / "data")
 
     def _password(self) -> str:
         found: str = self._home.remembered("postgres_password", lambda: secrets.token_hex(16))

@@ -20,6 +20,8 @@ from typing import IO, Any
 from quarterhour.parts.errors import PartFailed
 
 POLL_S = 0.02
+PID_TIMEOUT_S = 5
+KILL_TIMEOUT_S = 20
 LARGEST_LOG = 16 * 1024 * 1024
 LOG_LINES_SHOWN = 8
 # Only what a server needs: a PGOPTIONS or JAVA_TOOL_OPTIONS of the user's must not change our servers.
@@ -54,8 +56,15 @@ class Process:
 
     def pid(self) -> int | None:
         """Its process id; None if it does not run."""
-        text = self._lock_file.read_text() if self.running else ""
-        return int(text) if text.strip() else None
+        deadline = time.monotonic() + PID_TIMEOUT_S
+        while self.running:
+            text = self._lock_file.read_text()
+            if text.endswith("\n"):
+                return int(text)
+            if time.monotonic() > deadline:
+                raise PartFailed(f"{self.name} holds {self._lock_file} and has not written its pid there")
+            time.sleep(POLL_S)
+        return None
 
     def start(self, command: Sequence[str | Path], account: pwd.struct_passwd | None = None) -> None:
         """Run a command in the folder, as an account if one is given; it must not be running."""
@@ -79,7 +88,7 @@ class Process:
             self.wait_until(lambda: not self.running, timeout_s, "stop", alive=False)
         except PartFailed:
             self._send(signal.SIGKILL)
-            self.wait_until(lambda: not self.running, timeout_s, "die", alive=False)
+            self.wait_until(lambda: not self.running, KILL_TIMEOUT_S, "die", alive=False)
 
     def wait_until(
         self, condition: Callable[[], bool], timeout_s: float, verb: str, *, alive: bool = True

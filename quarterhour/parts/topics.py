@@ -79,6 +79,8 @@ async def end_offsets(
             for topic in await admin.describe_topics(list(topics))
             for partition in topic["partitions"]
         ]
+    if not partitions:
+        return {}  # a consumer stopped before its first request raises CancelledError
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, request_timeout_ms=REQUEST_TIMEOUT_MS, **security)
     try:
         await consumer.start()
