@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 import click
 
 from quarterhour.errors import PartUnreachable
@@ -15,8 +14,8 @@ from quarterhour.parts import Parts
 from quarterhour.parts.topics import cluster_id, end_offsets
 from quarterhour.settings import Settings, load_settings
 from sessionizer.bill import ALGORITHM
-from sinks.connecting import Role, create_pool
-from sinks.ledger import Unreachable
+from sinks.connecting import Role, connect
+from sinks.ledger import Refused, Unreachable
 from sinks.migrate import MigrationError, pending
 from sinks.postgres import PostgresLedger
 
@@ -97,8 +96,8 @@ async def _ledger(settings: Settings) -> Ledger:
         return Ledger(UP, next_offsets, await _count_records(settings.postgres_dsn))
     except Unreachable:
         return Ledger(UNREACHABLE)
-    except (MigrationError, asyncpg.PostgresError) as error:
-        return Ledger(f"refused: {error}")
+    except (MigrationError, Refused) as error:
+        return Ledger(str(error))
 
 
 async def _next_offsets(dsn: str, topics: list[str]) -> Offsets:
@@ -111,12 +110,12 @@ async def _next_offsets(dsn: str, topics: list[str]) -> Offsets:
 
 
 async def _count_records(dsn: str) -> int:
-    pool = await create_pool(dsn, Role.READER, size=1)
+    connection = await connect(dsn, Role.READER)
     try:
-        count: int = await pool.fetchval("select count(*) from billing.session_records")
+        count: int = await connection.fetchval("select count(*) from billing.session_records")
         return count
     finally:
-        pool.terminate()
+        await connection.close()
 
 
 def _lags(ends: Offsets | None, next_offsets: Offsets | None) -> list[dict[str, Any]] | None:
