@@ -75,14 +75,15 @@ def _spans_of_handoff(
             continue
         end_ms = _first(ends, start_ms)
         if end_ms is not None:
-            # In the millisecond of the end a `started` comes first, while the span is still open.
-            opens_from_ms = end_ms + 1
-            yield Span(start_ms, end_ms, end_ms)
+            span = Span(start_ms, end_ms, end_ms)
         else:
             timeout_ms = start_ms + handoff_timeout_ms
             closed_ms = _first(closes, start_ms)
-            opens_from_ms = timeout_ms if closed_ms is None else min(closed_ms, timeout_ms)
-            yield Span(start_ms, opens_from_ms, timeout_ms)
+            runs_out_ms = timeout_ms if closed_ms is None else min(closed_ms, timeout_ms)
+            span = Span(start_ms, runs_out_ms, timeout_ms)
+        yield span
+        # A `started` in the millisecond of an `ended` comes before it: it opens an empty span at most.
+        opens_from_ms = span.end_ms
 
 
 def _first(times: list[int], from_ms: int) -> int | None:

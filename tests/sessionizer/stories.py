@@ -55,7 +55,9 @@ def closed(*minutes: float, **fields) -> list[dict]:
 
 
 def alert(minute: float, delivery_id: str, **fields) -> list[dict]:
-    return [event("alert.delivered.v1", at(minute), delivery_id=delivery_id, alert_id="a-1", **fields)]
+    return [
+        event("alert.delivered.v1", at(minute), **{"delivery_id": delivery_id, "alert_id": "a-1", **fields})
+    ]
 
 
 def every_minute(first: int, last: int) -> list[dict]:

@@ -246,8 +246,6 @@ ORDERS = {
 def test_example(example: Example, sessionized, order: str):
     records = sessionized(ORDERS[order](example.events), example.rules)
 
-    shown = [
-        {name: record[name] for name in wanted.record()} for record, wanted in zip(records, example.expected)
-    ]
     assert len(records) == len(example.expected)
-    assert shown == [wanted.record() for wanted in example.expected]
+    for record, wanted in zip(records, example.expected, strict=True):
+        assert record.items() >= wanted.record().items()

@@ -1,0 +1,103 @@
+"""Break the sessionizer one line at a time, and see which test notices: `python -m tests.mutants`.
+
+Each mutant is tried on a temporary copy of the tree, so the tree itself is never touched. The status is 1 if
+any survives.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("schemas", "sessionizer", "tests/sessionizer")
+PYTEST = (sys.executable, "-m", "pytest", "tests/sessionizer", "-x", "-p", "no:cacheprovider")
+
+
+class Mutant(NamedTuple):
+    """A line of the sessionizer, and what it is changed to."""
+
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant(
+        "facts.py", "if self._rank(fact) < self._rank(winner):", "if self._rank(winner) < self._rank(fact):"
+    ),
+    Mutant("facts.py", 'self.lines()[fact & INDEX_MASK].split("|")', "[self.lines()[fact & INDEX_MASK]]"),
+    Mutant("facts.py", "fact & ~INDEX_MASK | indexes[fact & INDEX_MASK]", "fact"),
+    Mutant("spans.py", "opens_from_ms = span.end_ms", "opens_from_ms = span.end_ms + 1"),
+    Mutant("spans.py", "timeout_ms if closed_ms is None else min(closed_ms, timeout_ms)", "timeout_ms"),
+    Mutant("spans.py", "start_ms <= separate[-1][1]", "start_ms < separate[-1][1]"),
+    Mutant("spans.py", "bisect_left(times, from_ms)", "bisect_left(times, from_ms + 1)"),
+    Mutant("clock.py", "time_ms < self.intervals[begun - 1][1]", "time_ms <= self.intervals[begun - 1][1]"),
+    Mutant("clock.py", "bisect_left(self._shown_ms, bot_ms)", "bisect_right(self._shown_ms, bot_ms)"),
+    Mutant("sessions.py", "bot_ms > belongs_until_ms", "bot_ms >= belongs_until_ms"),
+    Mutant("sessions.py", "if step != BOT:", "if True:"),
+    Mutant("sessions.py", "elif session is not None or step == USER:", "else:"),
+    Mutant("sessions.py", "uncut_clock.latest_wall_ms(", "uncut_clock.earliest_wall_ms("),
+    Mutant("blocks.py", "-((first_ms - bot_ms) // block_ms) or 1", "(bot_ms - first_ms) // block_ms + 1"),
+    Mutant(
+        "blocks.py",
+        "clock.latest_wall_ms(from_ms) if number > 1",
+        "clock.earliest_wall_ms(from_ms) if number > 1",
+    ),
+    Mutant("blocks.py", "max(clock.earliest_wall_ms(to_ms), started_ms)", "clock.earliest_wall_ms(to_ms)"),
+    Mutant("bill.py", "(span.start_ms, span.latest_end_ms)", "(span.start_ms, span.end_ms)"),
+    Mutant("rules.py", "((account_id, bot_id), _FOR_ALL)", "(_FOR_ALL, (account_id, bot_id))"),
+    Mutant("alerts.py", "return min(self.reports)", "return max(self.reports)"),
+    Mutant("ids.py", "|{start_ms}|{block}", "|{start_ms}"),
+)
+
+
+def first_failure(tree: Path) -> str:
+    """Return the first test that fails in a tree; empty if all of them pass."""
+    run = subprocess.run(
+        [*PYTEST, "--hypothesis-seed=0"], cwd=tree, capture_output=True, text=True, check=False
+    )
+    if run.returncode == 0:
+        return ""
+    failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    if not failed:
+        raise RuntimeError(run.stdout + run.stderr)
+    return failed[0].split("::", 1)[-1].split(" - ")[0]
+
+
+def try_mutant(mutant: Mutant, tree: Path) -> str:
+    """Return the test that notices the mutant in this copy of the tree, and make the copy whole again."""
+    path = tree / "sessionizer" / mutant.file
+    whole = path.read_text()
+    if whole.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.file} does not hold this line of a mutant: {mutant.old}")
+    path.write_text(whole.replace(mutant.old, mutant.new))
+    try:
+        return first_failure(tree)
+    finally:
+        path.write_text(whole)
+
+
+def main() -> int:
+    """Try every mutant, print the table, and return the exit status."""
+    survivors = 0
+    with TemporaryDirectory() as folder:
+        tree = Path(folder)
+        for name in COPIED:
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        (tree / "tests" / "__init__.py").touch()
+        if first_failure(tree):
+            raise RuntimeError("the tests fail before anything is broken")
+        for mutant in MUTANTS:
+            noticed = try_mutant(mutant, tree)
+            survivors += not noticed
+            print(f"{mutant.file}: {mutant.old}\n  -> {mutant.new}\n  {noticed or 'SURVIVES'}", flush=True)
+    print(f"{len(MUTANTS)} mutants, {survivors} survive")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
