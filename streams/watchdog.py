@@ -43,11 +43,11 @@ class Watchdog:
                 leave(Exit.BUG, f"the event loop has stood still for {silent:.0f} s")
 
 
-def limit_stop(code: int, limit_seconds: float = STOP_LIMIT_SECONDS) -> None:
-    """Give a stop that has begun so much time; then end the process with this code."""
+def limit_stop(limit_seconds: float = STOP_LIMIT_SECONDS) -> None:
+    """Give a stop that has begun so much time; then end the process."""
 
     def end() -> None:
-        leave(Exit(code) if code else Exit.BUG, f"did not stop within {limit_seconds:.0f} s")
+        leave(Exit.BUG, f"did not stop within {limit_seconds:.0f} s")
 
     timer = Timer(limit_seconds, end)
     timer.daemon = True

@@ -122,7 +122,7 @@ class StreamWorker:
         """Run until SIGTERM, SIGINT or, with `drain_to`, until all of that is saved. Ends the process on any error."""
         _tune_garbage_collector()
         loop = asyncio.get_event_loop()
-        worker = self._app.Worker(loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+        worker = _Worker(self._app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
         worker.spinner = None  # its control codes would stand in our output
         try:
             worker.execute_from_commandline()
@@ -144,7 +144,8 @@ class StreamWorker:
             self.totals.claims += 1
             for source, position in positions.items():
                 _check_in_log(source, position.next_offset, log_ranges[source])
-        log.info("claim %d: %d partitions", number, len(positions))
+        claim = self._engine.current
+        log.info("claim %d: %d partitions, owner %s", number, len(positions), claim and claim.owner)
         return number, positions
 
     def saved_offsets(self) -> dict[SourcePartition, int]:
@@ -158,6 +159,11 @@ class StreamWorker:
             await self._engine.hand_over(HAND_OVER_SECONDS)
         except Exception as error:
             log.warning("last checkpoint not saved, its records will be read again: %r", error)
+
+    def end_checkpoints(self) -> None:
+        """Save no more: the last checkpoint was that of the hand-over."""
+        if self._checkpoints:
+            self._checkpoints.cancel()
 
     def fail(self, error: Exception) -> NoReturn:
         """End the process."""
@@ -213,7 +219,8 @@ class StreamWorker:
         @app.page("/metrics", name="metrics")
         async def metrics(view: View, request: Request) -> Response:
             self._measure()
-            return view.bytes(generate_latest(self.metrics.registry), content_type=CONTENT_TYPE_LATEST)
+            text = generate_latest(self.metrics.registry)
+            return view.bytes(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         @app.page("/healthz", name="healthz")
         async def healthz(view: View, request: Request) -> Response:
@@ -356,8 +363,19 @@ class _StreamApp(faust.App):
     owner: StreamWorker
 
     async def on_stop(self) -> None:
-        limit_stop(0)
+        limit_stop()
         await super().on_stop()
+
+    async def on_shutdown(self) -> None:
+        await super().on_shutdown()
+        self.owner.end_checkpoints()
+
+
+class _Worker(faust.Worker):
+    """Faust's process, without the second of sleep at its end."""
+
+    async def _sentinel_task(self) -> None:
+        pass
 
 
 def _check_in_log(source: SourcePartition, offset: int, log_range: tuple[int, int]) -> None:
