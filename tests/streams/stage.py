@@ -48,7 +48,9 @@ async def until(holds: Callable[[], Awaitable[Any]], what: str, seconds: float =
 class WorkerProcess:
     """A `quarterhour worker` as an operator runs it."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], folder: Path, arguments: Iterable[str]) -> None:
+    def __init__(
+        self, name: str, environment: Mapping[str, str], folder: Path, arguments: Iterable[str]
+    ) -> None:
         self.name = name
         self.port = _free_port()
         self._log = folder / f"{name}.log"
@@ -176,7 +178,9 @@ class Stage:
 
     async def outcomes(self) -> Counter[str]:
         """Records read and saved, by outcome."""
-        rows = await self.query("select outcome, sum(records)::int as n from billing.outcome_count group by outcome")
+        rows = await self.query(
+            "select outcome, sum(records)::int as n from billing.outcome_count group by outcome"
+        )
         return Counter({row["outcome"]: row["n"] for row in rows})
 
     def expected(self) -> tuple[list[Json], Counter[str]]:

@@ -105,8 +105,12 @@ async def test_an_event_a_month_late_meets_its_conversation_and_is_a_correction(
     assert (after["c-1"]["status"], after["c-1"]["revision"]) == ("final", 2)
     assert after["c-1"]["bot_ms"] == 10 * MINUTE_MS
     assert after["c-1"]["corrected_at"] is not None
-    assert after["c-3"]["corrected_at"] is not None, "a further record brought by a late event is a correction"
-    changes = await stage.query("select position, conversation_id, revision from billing.session_record_changes")
+    assert after["c-3"]["corrected_at"] is not None, (
+        "a further record brought by a late event is a correction"
+    )
+    changes = await stage.query(
+        "select position, conversation_id, revision from billing.session_record_changes"
+    )
     assert [row["position"] for row in changes] == list(range(1, len(changes) + 1))
     assert [row["revision"] for row in changes if row["conversation_id"] == "c-1"] == [1, 2]
     assert (await stage.compare()).equal
