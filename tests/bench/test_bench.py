@@ -1,0 +1,50 @@
+"""The bench itself: it runs, measures every contender, and fails when the ledger is wrong."""
+
+import json
+
+import asyncpg
+import pytest
+
+from quarterhour.output import NDJSON
+from quarterhour.parts import Parts
+from tests.bench.__main__ import Options, bench
+from tests.bench.contenders import CONTENDERS
+
+EVENTS = 3_000
+FALSIFY = (
+    "update billing.session_record set bot_ms = bot_ms + 1 where session_id = "
+    "(select session_id from billing.session_record where kind = 'usage' limit 1)",
+    "delete from billing.session_record where session_id = "
+    "(select session_id from billing.session_record where kind = 'alert' limit 1)",
+    "update billing.outcome_count set records = records + 1 where ctid = "
+    "(select ctid from billing.outcome_count where outcome = 'repeat' limit 1)",
+)
+
+
+async def test_it_measures_every_contender_and_finds_nothing_wrong(
+    parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await bench(parts, Options(events=EVENTS, rounds=1, output_format=NDJSON))
+
+    context, *rows = map(json.loads, capsys.readouterr().out.splitlines())
+    assert context["shipped_defaults"]["QUARTERHOUR_CHECKPOINT_INTERVAL"] == "1s"
+    assert [row["contender"] for row in rows] == [contender.name for contender in CONTENDERS.values()]
+    assert [row["wrong"] for row in rows] == [None, 0, 0]
+    for row in rows:
+        assert row["events"] == EVENTS
+        for figure in ("events_per_second", "startup_seconds", "startup_cpu_seconds", "peak_mib"):
+            assert row[figure]["median"] > 0, figure
+
+
+async def test_a_wrong_ledger_fails_it(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
+    async def meddle(dsn: str) -> None:
+        connection = await asyncpg.connect(dsn)
+        assert [await connection.execute(sql) for sql in FALSIFY] == ["UPDATE 1", "DELETE 1", "UPDATE 1"]
+        await connection.close()
+
+    assert not await bench(parts, Options(events=EVENTS, rounds=1, only=("quarterhour",)), meddle)
+
+    told = capsys.readouterr().err
+    assert "rows that differ: 1 (" in told
+    assert "rows in reference only: 1 (" in told
+    assert "WRONG: outcomes" in told
