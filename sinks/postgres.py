@@ -168,9 +168,7 @@ async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) ->
     saved = await connection.fetchval(statement("already_saved"), topics, partitions, ends, checkpoint.owner)
     if saved == len(advances):
         return False
-    raise Fenced(
-        f"{len(advances) - len(rows)} of {len(advances)} partitions are not where or whose they were"
-    )
+    raise Fenced(f"not all of {len(advances)} partitions are where and whose they were: nothing was saved")
 
 
 async def _write(

@@ -1,4 +1,4 @@
--- Move all partitions of a claim at once, if each still stands where this checkpoint starts and belongs to it.
+-- Move all partitions of a claim, if every one of them stands where this checkpoint starts and belongs to it; else none.
 with locked as materialized (
   select s.topic, s.partition, n.next_offset, n.clock_ms, n.gap_count
   from billing.source_partition s
@@ -13,4 +13,5 @@ set next_offset = l.next_offset, clock_ms = greatest(s.clock_ms, l.clock_ms), ga
     saved_at = now()
 from locked l
 where s.topic = l.topic and s.partition = l.partition
+  and (select count(*) from locked) = cardinality($1::text[])
 returning s.partition
