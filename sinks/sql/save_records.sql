@@ -1,9 +1,11 @@
 -- Write records whose content or settling time changed. What stood in the ledger decides what a change means: a record that
--- ever was final stays final and the change is a correction; one that was not takes the new status.
+-- ever was final stays final and the change is a correction; one that was not takes the new status. Times are computed
+-- from whole milliseconds: a float of seconds is no longer exact to the microsecond from the year 2242 on.
 with incoming as (
   select session_id, kind, account_id, bot_id, user_id, channel, subject_id,
-         to_timestamp(session_started_ms / 1000.0::float8) as session_started_at, block,
-         to_timestamp(started_ms / 1000.0::float8) as started_at, to_timestamp(ended_ms / 1000.0::float8) as ended_at,
+         timestamptz 'epoch' + session_started_ms * interval '1 millisecond' as session_started_at, block,
+         timestamptz 'epoch' + started_ms * interval '1 millisecond' as started_at,
+         timestamptz 'epoch' + ended_ms * interval '1 millisecond' as ended_at,
          bot_ms, agent_ms, user_messages, bot_messages, status, revision, late, settles_at_ms, shard
   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[],
               $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::bigint[],
@@ -26,7 +28,11 @@ set user_id = excluded.user_id, channel = excluded.channel, started_at = exclude
     settles_at_ms = excluded.settles_at_ms, algorithm = excluded.algorithm,
     revision = case when billing.same_bill(r, excluded) then r.revision else excluded.revision end,
     status = case when billing.was_final(r) then 'final' else excluded.status end,
-    corrected_at = case when billing.was_final(r) and not billing.same_bill(r, excluded) then now() else r.corrected_at end
+    corrected_at = case
+      when billing.was_final(r) and not billing.same_bill(r, excluded) then now()
+      when r.status = 'void' then excluded.corrected_at -- what comes back is judged as if it were new
+      else r.corrected_at
+    end
 where not billing.same_bill(r, excluded) or r.settles_at_ms <> excluded.settles_at_ms
 returning new.session_id, new.kind, new.status, new.corrected_at is not distinct from now() as corrected,
           old.revision is distinct from new.revision or old.status is distinct from new.status as changed
