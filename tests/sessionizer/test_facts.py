@@ -82,6 +82,14 @@ def test_an_identity_is_the_blake2b_of_source_and_id():
     assert IDENTITY == 0x5BF7F2C59E3B698D
 
 
+def test_every_bit_of_an_identity_counts():
+    known = FactSet()
+    identities = [0, *(1 << bit for bit in range(64)), (1 << 64) - 1]
+    for identity in identities:
+        assert known.add(0, USER_MESSAGE, identity, "", "u", "web") is Outcome.FACT
+    assert FactSet.load(*known.take_chunk()).revision == known.revision == len(identities)
+
+
 def test_stored_facts_that_were_cut_short_are_refused():
     with pytest.raises(ValueError, match="17 bytes"):
         FactSet.load(b"0" * 17, "")

@@ -1,6 +1,6 @@
 """What holds for every conversation, however hostile: against the reference, and of the bill itself."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import groupby
 
 from hypothesis import given, settings
@@ -137,7 +137,8 @@ def test_the_revision_grows_by_each_fact_and_never_falls(events):
 def counted(events: list[dict]) -> Counter[str]:
     """Count outcomes as a worker does."""
     counts: Counter[str] = Counter()
-    known, deliveries = FactSet(), {"d-1": Delivery(), "d-2": Delivery()}
+    known = FactSet()
+    deliveries: dict[str, Delivery] = defaultdict(Delivery)
     for event, time_ms in timed(events):
         if event["data"]["developer"]:
             counts[Outcome.TEST_TRAFFIC] += 1

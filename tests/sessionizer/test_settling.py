@@ -31,7 +31,7 @@ def is_never_ended(handoff_id: str, events: list[dict]) -> bool:
     return bool(starts) and max(starts) > max(ends, default="")
 
 
-@examples(500)
+@examples(1000)
 @given(hostile.conversations, hostile.lengths, hostile.facts, st.integers(0, 20), st.data())
 def test_a_fact_after_a_session_settled_leaves_it_as_it_is(events, lengths, new, steps, data):
     events = without_copies(events)
@@ -45,7 +45,7 @@ def test_a_fact_after_a_session_settled_leaves_it_as_it_is(events, lengths, new,
     assert session_at(session[0].session_started_ms, [*events, later], lengths) == session
 
 
-@examples(500)
+@examples(1000)
 @given(hostile.conversations, hostile.lengths, st.data())
 def test_a_user_s_message_at_the_time_a_session_settles_still_belongs_to_it(events, lengths, data):
     spans = spans_of(facts(events), lengths["handoff_timeout_ms"])
