@@ -1,7 +1,7 @@
 """Hypothesis strategies for hostile conversations, on a coarse grid so that ties and exact limits are hit.
 
-An event is drawn as a few bytes, each of which chooses from one of the lists below: far cheaper than a draw for
-each field. What is common stands in a list more often; what is simplest stands first, for shrinking.
+An event is drawn as a few bytes, each of which chooses from one of the lists below: far cheaper than a draw
+for each field. What is common stands in a list more often; what is simplest stands first, for shrinking.
 """
 
 from itertools import chain
