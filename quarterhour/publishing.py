@@ -9,14 +9,14 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import count, islice
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from quarterhour.errors import PartUnreachable
 from quarterhour.lines import decode_line, topic_by_parsing
@@ -29,7 +29,8 @@ LARGEST_RECORD_BYTES = 1_000_000
 """A broker takes batches up to 1 MiB unless it is told otherwise."""
 LINES_A_CHUNK = 2_000
 IDLE_SECONDS = 0.05
-REQUEST_TIMEOUT_MS = 30_000
+PATIENCE_MS = 60_000
+CLOSE_SECONDS = 1.0
 
 Place = tuple[Topic, int]
 OnRefused = Callable[[int, Rejected], None]
@@ -53,16 +54,19 @@ async def publish(
     raw: bool = False,
     *,
     security: Mapping[str, Any] | None = None,
+    patience_ms: int = PATIENCE_MS,
     on_refused: OnRefused = lambda _number, _rejected: None,
 ) -> PublishSummary:
     """Send events, given as lines without line ends; bad ones are refused and the good ones sent.
 
     `raw` sends bad ones too, routed as well as can be told. Returns when Kafka has acknowledged every record;
-    raises PartUnreachable if it does not.
+    raises PartUnreachable if it acknowledges nothing for `patience_ms`.
     """
     source = iter(lines)
     chunks = iter(lambda: list(islice(source, LINES_A_CHUNK)), [])
-    return await publish_chunks(chunks, brokers, topics, raw, security=security, on_refused=on_refused)
+    return await publish_chunks(
+        chunks, brokers, topics, raw, security=security, patience_ms=patience_ms, on_refused=on_refused
+    )
 
 
 async def publish_chunks(
@@ -72,6 +76,7 @@ async def publish_chunks(
     raw: bool = False,
     *,
     security: Mapping[str, Any] | None = None,
+    patience_ms: int = PATIENCE_MS,
     on_refused: OnRefused = lambda _number, _rejected: None,
 ) -> PublishSummary:
     """Do what `publish` does, with lines in chunks that are fetched in a thread and may be long in coming."""
@@ -82,12 +87,12 @@ async def publish_chunks(
         on_refused(number, rejected)
 
     numbers = count(1)
-    async with _producer(brokers, security or {}) as producer:
+    async with _producer(brokers, patience_ms, security or {}) as producer:
         batches = _Batches(producer, topics, await _partitions(producer, topics), summary.sent)
         while chunk := await _next_chunk(chunks, batches):
             await _pack(zip(chunk, numbers, strict=False), _route_raw if raw else _route, batches, refuse)
         await batches.send_all()
-        await batches.acknowledged()
+        await batches.acknowledged(patience_ms)
     return summary
 
 
@@ -153,11 +158,15 @@ class _Batches:
         for place in list(self._open):
             await self.send(place)
 
-    async def acknowledged(self) -> None:
+    async def acknowledged(self, patience_ms: int) -> None:
         """Wait until Kafka has acknowledged all that was handed over; raises what it answered instead."""
-        if self._waiting:
-            await asyncio.wait(list(self._waiting))
-        await asyncio.sleep(0)  # lets the callbacks of the last ones run
+        while self._waiting and not self._failure:
+            done, _ = await asyncio.wait(
+                self._waiting, timeout=patience_ms / 1000, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                raise KafkaTimeoutError(f"{len(self._waiting)} batches were not acknowledged")
+            await asyncio.sleep(0)  # lets the callbacks of those that are done run
         if self._failure:
             raise self._failure
 
@@ -207,14 +216,16 @@ def _key_by_parsing(line: bytes, topic: Topic) -> bytes | None:
 
 
 @asynccontextmanager
-async def _producer(brokers: str, security: Mapping[str, Any]) -> AsyncIterator[AIOKafkaProducer]:
+async def _producer(
+    brokers: str, patience_ms: int, security: Mapping[str, Any]
+) -> AsyncIterator[AIOKafkaProducer]:
     """A started producer; what Kafka does not answer or refuses becomes PartUnreachable."""
     producer = AIOKafkaProducer(
         bootstrap_servers=brokers,
         enable_idempotence=True,
         acks="all",
         max_batch_size=BATCH_BYTES,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        request_timeout_ms=patience_ms,
         **security,
     )
     try:
@@ -223,7 +234,14 @@ async def _producer(brokers: str, security: Mapping[str, Any]) -> AsyncIterator[
     except (KafkaError, OSError, TimeoutError) as error:
         raise PartUnreachable(f"Kafka at {brokers}: {error!r}") from error
     finally:
-        await producer.stop()
+        await _close(producer)
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    """Close a producer; its own `stop` waits for a lost broker without end, since it is idempotent."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(producer.stop(), CLOSE_SECONDS)
+    await producer.client.close()
 
 
 async def _partitions(producer: AIOKafkaProducer, topics: Mapping[Topic, str]) -> dict[Topic, int]:

@@ -31,6 +31,8 @@ def command(file: BinaryIO, raw: bool, output_format: str) -> None:
     With --raw bad lines are sent too: to the topic of their type with the key of their ids, as far as these
     can be told, else to the conversation topic without a key. Only lines over 1,000,000 bytes are refused.
 
+    Kafka out of reach is waited for as long as QUARTERHOUR_PATIENCE says; then the exit status is 3.
+
     Example:
 
     \b
@@ -52,6 +54,7 @@ async def _publish(settings: Settings, chunks: Iterator[list[bytes]], raw: bool)
         settings.topics,
         raw,
         security=security_options(settings),
+        patience_ms=settings.patience_ms,
         on_refused=tell_refused,
     )
 
