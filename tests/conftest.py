@@ -18,6 +18,7 @@ running there for the next run, which then starts at once.
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import asyncpg
@@ -28,6 +29,7 @@ from quarterhour.parts import PartFailed, PartMissing, Parts
 from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics, run
 from schemas.topics import Topic
 from sinks.migrate import migrate
+from tests.reaper import ending_with_this_run
 
 # Taken out of the environment, where commands under test would refuse it as an unknown setting.
 TEST_HOME = os.environ.pop("QUARTERHOUR_TEST_HOME", None)
@@ -39,14 +41,14 @@ NewTopics = Callable[[Mapping[Topic, int]], Awaitable[dict[Topic, str]]]
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    started = Parts(Path(TEST_HOME) if TEST_HOME else tmp_path_factory.mktemp("home"))
-    try:
-        started.up()
-    except (PartMissing, PartFailed) as error:
-        pytest.exit(f"{error.code}: {error}", MISSING_PART_STATUS)
-    yield started
-    if not TEST_HOME:
-        started.down(wipe=True)
+    home = Path(TEST_HOME) if TEST_HOME else tmp_path_factory.mktemp("home")
+    with nullcontext() if TEST_HOME else ending_with_this_run(home):
+        started = Parts(home)
+        try:
+            started.up()
+        except (PartMissing, PartFailed) as error:
+            pytest.exit(f"{error.code}: {error}", MISSING_PART_STATUS)
+        yield started
 
 
 @pytest.fixture

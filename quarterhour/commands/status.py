@@ -16,7 +16,7 @@ from quarterhour.settings import Settings, load_settings
 from sessionizer.bill import ALGORITHM
 from sinks.connecting import Role, connect
 from sinks.ledger import Refused, Unreachable
-from sinks.migrate import MigrationError, pending
+from sinks.migrate import pending
 from sinks.postgres import PostgresLedger
 
 UP, DOWN, UNREACHABLE = "up", "down", "unreachable"
@@ -96,7 +96,7 @@ async def _ledger(settings: Settings) -> Ledger:
         return Ledger(UP, next_offsets, await _count_records(settings.postgres_dsn))
     except Unreachable:
         return Ledger(UNREACHABLE)
-    except (MigrationError, Refused) as error:
+    except Refused as error:
         return Ledger(str(error))
 
 

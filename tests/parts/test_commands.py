@@ -37,7 +37,7 @@ def quarterhour(tmp_path):
 def status(quarterhour):
     def ask(expected_status=0, **settings):
         done = quarterhour("status", "--format", "json", **settings)
-        assert done.returncode == expected_status, done.stderr
+        assert done.returncode == expected_status, done.stdout + done.stderr
         (line,) = done.stdout.splitlines()
         return json.loads(line)
 

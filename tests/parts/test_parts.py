@@ -15,6 +15,7 @@ from quarterhour.parts import PartFailed, PartMissing, Parts
 from quarterhour.parts.home import END_POINTS_FILE, STATE_FILE
 from quarterhour.parts.postgres import OUTSIDE
 from quarterhour.parts.topics import create_topics, end_offsets, run
+from tests.reaper import ending_with_this_run
 
 UP = (
     "import sys; from pathlib import Path; from quarterhour.parts import Parts; "
@@ -26,8 +27,8 @@ UP = (
 def home(tmp_path_factory):
     """A home of this module's own, whose parts each test may start and stop."""
     folder = tmp_path_factory.mktemp("home, of two words")
-    yield folder
-    Parts(folder).down(wipe=True)
+    with ending_with_this_run(folder):
+        yield folder
 
 
 @pytest.fixture
@@ -50,7 +51,15 @@ async def publish(brokers, topic):
         await producer.stop()
 
 
-def test_two_that_start_a_home_at_once_start_it_once(home):
+@pytest.fixture
+def interrupted(home):
+    """A first start of the home that ended in the midst of making the data folders."""
+    for part in (home / "kafka", Parts(home).postgres.folder):
+        (part / "data.new").mkdir(parents=True)
+        (part / "data.new" / "meta.properties").write_text("half")
+
+
+def test_two_that_start_a_home_at_once_start_it_once(home, interrupted):
     both = [
         subprocess.Popen([sys.executable, "-c", UP, home], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
