@@ -38,8 +38,10 @@ def read_rules(path: Path) -> RuleBook:
         raise WrongInput(f"the rules in {path} cannot be used: {error}") from None
 
 
-def _rule_set(number: int, row: dict[str, Any]) -> RuleSet:
+def _rule_set(number: int, row: Any) -> RuleSet:
     try:
+        if not isinstance(row, dict):
+            raise ValueError(f"it is {row!r}, not a table")
         unknown = sorted(set(row) - set(KEYS))
         if unknown:
             raise ValueError(f"no such key: {', '.join(unknown)}; there are {', '.join(KEYS)}")

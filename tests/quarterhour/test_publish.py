@@ -213,7 +213,7 @@ def run(arguments: list[str], cwd: Path, lines: bytes = b"", **settings: str) ->
 async def test_the_command_sums_up_and_has_status_1_if_a_line_was_bad(
     kafka_brokers: str, topics: dict[Topic, str], tmp_path: Path
 ) -> None:
-    settings = {
+    settings: Any = {
         "KAFKA_BROKERS": kafka_brokers,
         "TOPIC_CONVERSATION": topics[Topic.CONVERSATION],
         "TOPIC_AGENT_HANDOFF": topics[Topic.AGENT_HANDOFF],

@@ -94,7 +94,7 @@ def test_the_shares_are_those_that_the_documentation_names() -> None:
     number = len(by_conversation)
 
     def share(holds: Any) -> float:
-        return sum(map(holds, by_conversation.values())) / number
+        return float(sum(map(holds, by_conversation.values())) / number)
 
     def has(kind: str) -> Any:
         return lambda events: any(event["type"] == kind for event, _ in events)
@@ -175,7 +175,7 @@ def test_a_fault_made_from_any_line_has_the_reason_it_names(fault: Any, kind: st
 
 def test_hostile_traffic_is_valid_and_hits_what_realistic_traffic_seldom_does() -> None:
     events = decoded(10_000, hostile=True)
-    outcomes = reference.outcomes(event for event, _ in events)
+    outcomes = reference.outcomes(map(json.loads, lines_of(10_000, hostile=True)))
     assert all(
         outcomes[outcome] > 100 for outcome in ("fact", "repeat", "conflict", "test_traffic", "unbilled")
     )
@@ -193,7 +193,7 @@ def test_hostile_traffic_is_valid_and_hits_what_realistic_traffic_seldom_does() 
 @pytest.mark.parametrize("hostile", [False, True])
 def test_the_filter_agrees_with_the_reference_on_it(hostile: bool) -> None:
     events = decoded(3_000, 5, hostile=hostile)
-    expected = reference.sessionize([event for event, _ in events], None)
+    expected = reference.sessionize(map(json.loads, lines_of(3_000, 5, hostile=hostile)), None)
     assert sessionize(events, RuleBook()) == expected
     assert len(expected) > 100
 
