@@ -20,11 +20,14 @@ class Role(StrEnum):
     AGGREGATOR = "quarterhour_aggregator"
 
 
-# A worker frozen in mid-transaction must hold nobody up, and a call must end: milliseconds.
+# Milliseconds. A worker frozen in mid-transaction must hold nobody up, and a call must end. One that froze
+# between two messages of a statement is not idle to PostgreSQL, nor can that statement be cancelled: only
+# the last limit ends it.
 WORKER_LIMITS_MS = {
     "idle_in_transaction_session_timeout": "5000",
     "lock_timeout": "10000",
     "statement_timeout": "30000",
+    "transaction_timeout": "40000",
 }
 
 # The driver's own patience with one call, in seconds: a half-open connection never answers.
@@ -38,11 +41,10 @@ _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
-    asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
     asyncpg.LockNotAvailableError,
-    asyncpg.ConnectionDoesNotExistError,
 )
 
 
@@ -51,18 +53,20 @@ def reaching(what: str) -> Iterator[None]:
     """Raise `Unreachable` for the errors that another try may not meet."""
     try:
         yield
+    except asyncpg.ClientConfigurationError:  # an `InterfaceError` that no other try mends
+        raise
     except _UNREACHABLE as error:
         raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
-def connecting() -> Iterator[None]:
+def connecting(what: str = "PostgreSQL") -> Iterator[None]:
     """Raise `Unreachable`, or `Refused` if the database lets us in no further."""
     try:
-        with reaching("PostgreSQL"):
+        with reaching(what):
             yield
-    except asyncpg.PostgresError as error:
-        raise Refused(f"PostgreSQL refuses: {error}") from error
+    except (asyncpg.PostgresError, asyncpg.ClientConfigurationError) as error:
+        raise Refused(f"{what} refuses: {error}") from error
 
 
 async def create_pool(dsn: str, role: Role, *, size: int) -> asyncpg.Pool:
