@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -52,30 +54,29 @@ def migrations() -> list[Migration]:
 
 async def pending(dsn: str) -> list[Migration]:
     """The migrations this database lacks. Raises `Unreachable` and `Refused`."""
-    connection = await _connect(dsn)
-    try:
+    async with _connected(dsn) as connection:
         return _missing(await _applied(connection))
-    finally:
-        await connection.close()
 
 
 async def migrate(dsn: str) -> list[Migration]:
     """Apply what is missing and return it. Raises `Unreachable` and `Refused`."""
-    connection = await _connect(dsn)
-    try:
+    async with _connected(dsn) as connection:
         await _take_turn(connection)
         await connection.execute(_HISTORY)
         missing = _missing(await _applied(connection))
         for migration in missing:
             await _apply(connection, migration)
         return missing
-    finally:
-        await connection.close()
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     with connecting():
-        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
 
 async def _take_turn(connection: asyncpg.Connection) -> None:
@@ -102,7 +103,7 @@ def _missing(applied: dict[int, str]) -> list[Migration]:
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
-    with connecting():
+    with connecting(f"PostgreSQL ({migration.name})"):
         await _run(connection, migration)
 
 
