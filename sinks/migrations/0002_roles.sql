@@ -5,11 +5,13 @@ declare
   role_name text;
 begin
   foreach role_name in array array['quarterhour_worker', 'quarterhour_reader', 'quarterhour_aggregator'] loop
-    begin
-      execute format('create role %I nologin', role_name);
-    exception when duplicate_object or unique_violation then
-      null;
-    end;
+    if not exists (select from pg_roles where rolname = role_name) then -- so who may not create roles may still migrate
+      begin
+        execute format('create role %I nologin', role_name);
+      exception when duplicate_object or unique_violation then
+        null;
+      end;
+    end if;
   end loop;
 end $$;
 
@@ -19,8 +21,8 @@ grant usage on schema billing to quarterhour_worker, quarterhour_reader, quarter
 grant select, insert, update on billing.source_partition, billing.outcome_count, billing.conversation, billing.session_record
   to quarterhour_worker;
 grant select, insert, delete on billing.fact_chunk to quarterhour_worker;
-grant select, insert on billing.source_topic, billing.alert_report, billing.dead_letter, billing.session_record_change
-  to quarterhour_worker;
+grant select, insert on billing.source_topic, billing.alert_report to quarterhour_worker;
+grant insert on billing.dead_letter, billing.session_record_change to quarterhour_worker;
 grant select, update on billing.change_counter to quarterhour_worker;
 grant select on billing.rule_set, billing.schema_migration to quarterhour_worker;
 
