@@ -134,7 +134,7 @@ class Postgres:
 
     def _psql(self, database: str, sql: str) -> subprocess.CompletedProcess[str]:
         command = [
-            str(_installed() / "bin" / "psql"),
+            str(installed_folder() / "bin" / "psql"),
             "-XAtq",
             "-v",
             "ON_ERROR_STOP=1",
@@ -223,7 +223,7 @@ def _reaches(account: struct_passwd, path: Path) -> bool:
     )
 
 
-def _installed() -> Path:
+def installed_folder() -> Path:
     """PostgreSQL in the installed package, which is found without importing it (its import does too much)."""
     found = find_spec(MODULE)
     if found is None or found.origin is None:
@@ -233,7 +233,7 @@ def _installed() -> Path:
 
 def _binaries(account: struct_passwd | None, report: Callable[[str], None]) -> Path:
     """The folder of the server's programs: as installed, else a copy that the account can reach."""
-    installed = _installed()
+    installed = installed_folder()
     if account is None or _reaches(account, installed / "bin" / "postgres"):
         return installed / "bin"
     copy = OUTSIDE / f"{PACKAGE}-{version(PACKAGE)}"
