@@ -184,7 +184,7 @@ class Stage:
         return Counter({row["outcome"]: row["n"] for row in rows})
 
     def expected(self) -> tuple[list[Json], Counter[str]]:
-        """Records and outcomes of what was published, by the reference model; none of it may be absurdly dated."""
+        """Records and outcomes of what was published, by the reference model, which knows no absurd dates."""
         events, dead = [], 0
         for line in self.published:
             try:

@@ -1,4 +1,4 @@
-"""Partitions that change hands while traffic flows: `pytest -s tests/streams/test_ownership.py` prints what happened."""
+"""Partitions that change hands while traffic flows; `pytest -s` on this file prints what happened."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ class Observer:
 
 
 class Flow:
-    """Publishes a part at a time, each when the ones before are nearly read; the rest at once when told so."""
+    """Publishes part by part, each when those before are nearly read; the rest at once when told so."""
 
     def __init__(self, stage: Stage, observer: Observer, lines: list[bytes]) -> None:
         self._stage = stage
