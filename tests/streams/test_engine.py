@@ -239,6 +239,30 @@ async def test_a_conversation_let_go_during_a_look_up_is_looked_up_too(
     assert comparison.equal, comparison.report("ledger", "reference")
 
 
+async def test_a_conversation_touched_while_it_settles_stays_in_memory(
+    held: "HeldLedger", database: str
+) -> None:
+    log, engine = Log(), Engine(held, PLAN)
+    (name,) = _names_of_partition(0, 1)
+    log.append([event("user", NOON_MS, name)])
+    await engine.claim(SOURCES)
+    await read_all(engine, log)
+    for source in SOURCES:
+        engine.current.cursors[source].clock_ms = NOON_MS + 60 * MINUTE_MS
+    held.hold = asyncio.Event()
+    saving = asyncio.create_task(engine.checkpoint())
+    await held.saving.wait()
+    log.append([event("user", NOON_MS + MINUTE_MS, name)])
+    await read_all(engine, log)
+    held.hold.set()
+    await saving
+    log.append([event("user", NOON_MS + 2 * MINUTE_MS, name)])
+    await read_all(engine, log)
+    await engine.checkpoint()
+    comparison = compare(await records_of(database), log.expected())
+    assert comparison.equal, comparison.report("ledger", "reference")
+
+
 async def test_a_worker_that_gets_half_a_shard_refuses(ledger: PostgresLedger) -> None:
     engine = Engine(ledger, PLAN)
     with pytest.raises(UnfitAssignment, match=r"differ in \[1\]"):
@@ -326,6 +350,7 @@ class HeldLedger:
         self._ledger = ledger
         self.hold: asyncio.Event | None = None
         self.looking_up = asyncio.Event()
+        self.saving = asyncio.Event()
         self.unreachable = False
 
     async def claim(self, owner, earliest):
@@ -344,7 +369,11 @@ class HeldLedger:
     async def save(self, checkpoint):
         if self.unreachable:
             raise Unreachable("cut off")
-        return await self._ledger.save(checkpoint)
+        saved = await self._ledger.save(checkpoint)
+        self.saving.set()
+        if self.hold:
+            await self.hold.wait()
+        return saved
 
 
 def _partition(name: str) -> int:
