@@ -249,12 +249,12 @@ async def test_a_conversation_touched_while_it_settles_stays_in_memory(
     await read_all(engine, log)
     for source in SOURCES:
         engine.current.cursors[source].clock_ms = NOON_MS + 60 * MINUTE_MS
-    held.hold = asyncio.Event()
+    held.hold_saves = asyncio.Event()
     saving = asyncio.create_task(engine.checkpoint())
     await held.saving.wait()
     log.append([event("user", NOON_MS + MINUTE_MS, name)])
     await read_all(engine, log)
-    held.hold.set()
+    held.hold_saves.set()
     await saving
     log.append([event("user", NOON_MS + 2 * MINUTE_MS, name)])
     await read_all(engine, log)
@@ -351,6 +351,7 @@ class HeldLedger:
         self.hold: asyncio.Event | None = None
         self.looking_up = asyncio.Event()
         self.saving = asyncio.Event()
+        self.hold_saves: asyncio.Event | None = None
         self.unreachable = False
 
     async def claim(self, owner, earliest):
@@ -371,8 +372,8 @@ class HeldLedger:
             raise Unreachable("cut off")
         saved = await self._ledger.save(checkpoint)
         self.saving.set()
-        if self.hold:
-            await self.hold.wait()
+        if self.hold_saves:
+            await self.hold_saves.wait()
         return saved
 
 
