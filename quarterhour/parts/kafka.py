@@ -20,7 +20,7 @@ from quarterhour.parts.topics import cluster_id, run
 
 NODE_ID = 1
 START_TIMEOUT_S = 90
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 60
 FORMAT_TIMEOUT_S = 60
 
 JAVA_OPTIONS = (

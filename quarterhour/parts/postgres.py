@@ -36,7 +36,7 @@ DATABASE = "quarterhour"
 PORT_KEY = "postgres_port"
 FOLDER_KEY = "postgres_folder"
 START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 60
 COMMAND_TIMEOUT_S = 60
 
 # Code point order, as the bill's rules sort, on every machine alike.
