@@ -192,6 +192,11 @@ def test_the_secret_of_a_wrong_setting_is_hidden(variable: Any) -> None:
     assert "hunter2" not in message
 
 
+def test_the_secret_of_a_wrong_value_in_the_file_is_hidden() -> None:
+    Path("quarterhour.toml").write_text("kafka_sasl_password = 471100\n")
+    assert "QUARTERHOUR_KAFKA_SASL_PASSWORD='***'" in error_of_loading()
+
+
 def test_the_parts_of_the_home_folder_are_used_when_nothing_else_is_set(
     variable: Any, tmp_path: Path
 ) -> None:

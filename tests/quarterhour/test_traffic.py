@@ -125,6 +125,14 @@ def test_about_one_line_in_a_hundred_is_a_copy_and_few_are_conflicts() -> None:
     assert 0.0002 < conflicts / len(lines) < 0.001
 
 
+def test_most_copies_come_long_after_the_first_delivery() -> None:
+    place: dict[bytes, int] = {}
+    distances = []
+    for number, line in enumerate(lines_of(100_000)):
+        distances.append(number - place.setdefault(line, number))
+    assert sum(distance > 500 for distance in distances) > 0.8 * sum(distance > 0 for distance in distances)
+
+
 def test_lines_are_in_time_order_but_for_those_displaced_by_up_to_ten_minutes() -> None:
     newest_ms, lateness_ms, seen = 0, [], set()
     for (_, time_ms), line in zip(decoded(100_000), lines_of(100_000), strict=True):
