@@ -1,4 +1,4 @@
-"""The record batch: what one fetch of one source partition brought. It is the unit of all work in `streams/`."""
+"""The record batch, what one fetch of one source partition brought: the unit of all work in `streams/`."""
 
 from __future__ import annotations
 

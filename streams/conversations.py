@@ -1,7 +1,8 @@
 """The conversations of one shard in memory: facts in, session records out. Pure: no I/O and no clock.
 
-A conversation is in memory from the moment a fact of it is read (its stored facts are looked up first, so a bill is never
-computed from fewer facts than the ledger holds) until it has settled and the checkpoint with its last facts has committed.
+A conversation is in memory from the moment a fact of it is read (its stored facts are looked up first, so a
+bill is never computed from fewer facts than the ledger holds) until it has settled and the checkpoint with
+its last facts has committed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Conversation:
         self.facts = FactSet()
         self.settles_ms = 0
         self.record_ids = b""
-        # The records told, by session start and block; empty after a look-up, whose record_ids say only which exist.
+        # The records told, by session start and block; empty after a look-up, whose record_ids say only
+        # which exist.
         self.written: dict[tuple[int, int], tuple[bytes, Block]] = {}
         self.late = False
 
@@ -70,8 +72,14 @@ class Conversation:
         self.late = False
         checkpoint.conversations.append(
             ConversationRow(
-                *(self.key, self.account_id, self.bot_id, self.conversation_id),
-                *(shard, revision, self.settles_ms, self.record_ids),
+                key=self.key,
+                account_id=self.account_id,
+                bot_id=self.bot_id,
+                conversation_id=self.conversation_id,
+                shard=shard,
+                revision=revision,
+                settles_ms=self.settles_ms,
+                record_ids=self.record_ids,
             )
         )
 
@@ -97,24 +105,26 @@ class Conversation:
 
     def _record(self, session_id: bytes, block: Block, status: str, revision: int, shard: int) -> RecordRow:
         return RecordRow(
-            *(
-                session_id,
-                "usage",
-                self.account_id,
-                self.bot_id,
-                block.user_id,
-                block.channel,
-                self.conversation_id,
-            ),
-            *(
-                block.session_started_ms,
-                block.block,
-                block.started_ms,
-                block.ended_ms,
-                block.bot_ms,
-                block.agent_ms,
-            ),
-            *(block.user_messages, block.bot_messages, status, revision, self.late, block.settles_ms, shard),
+            session_id=session_id,
+            kind="usage",
+            account_id=self.account_id,
+            bot_id=self.bot_id,
+            user_id=block.user_id,
+            channel=block.channel,
+            subject_id=self.conversation_id,
+            session_started_ms=block.session_started_ms,
+            block=block.block,
+            started_ms=block.started_ms,
+            ended_ms=block.ended_ms,
+            bot_ms=block.bot_ms,
+            agent_ms=block.agent_ms,
+            user_messages=block.user_messages,
+            bot_messages=block.bot_messages,
+            status=status,
+            revision=revision,
+            late=self.late,
+            settles_ms=block.settles_ms,
+            shard=shard,
         )
 
 
@@ -126,7 +136,8 @@ class ConversationShard:
         self._rules = rules
         self._conversations: dict[bytes, Conversation] = {}
         self._touched: dict[bytes, Conversation] = {}
-        # When those in memory settle, for leaving it; an entry is stale if its conversation settles later by now.
+        # When those in memory settle, for leaving it; an entry is stale if its conversation settles later
+        # by now.
         self._settling: list[tuple[int, bytes]] = []
 
     @property

@@ -1,4 +1,4 @@
-"""Where a claim stands in each source partition: the chain of batches, and the clocks that make the watermark.
+"""Where a claim stands in each source partition: the chain of batches, and the clocks for the watermark.
 
 Pure: no clock of its own, no I/O. architecture.md sections 1 (chain) and 4 (time).
 """
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from sinks.ledger import Advance, Position, SourcePartition
 from streams.batches import Batch
 
-# A partition read to its end follows the wall clock only while fetches say that it still is: so long ago at most.
+# A partition read to its end follows the wall clock only while fetches say that it still is: so long ago at
+# most.
 FETCH_FRESH_MS = 5_000
 
 
 class BrokenChain(Exception):
-    """A batch does not start where the one before ended: a layer below lost or repeated records. The worker must stop."""
+    """A batch does not start where the one before ended: a layer below lost or repeated records. Stop."""
 
 
 @dataclass(slots=True)
@@ -38,7 +39,8 @@ class Cursor:
         """Raise `BrokenChain` unless the batch continues what was read."""
         if batch.start != self.next_offset:
             raise BrokenChain(
-                f"{self.source.topic} partition {self.source.partition}: read {batch.start}, expected {self.next_offset}"
+                f"{self.source.topic} partition {self.source.partition}: "
+                f"read {batch.start}, expected {self.next_offset}"
             )
 
     def advance(self, batch: Batch, newest_ms: int) -> None:

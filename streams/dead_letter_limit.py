@@ -1,4 +1,4 @@
-"""The limit on dead letters: a bad deploy upstream must stop the worker, not empty a topic into them. Pure."""
+"""The limit on dead letters: a bad deploy upstream stops the worker and does not empty a topic. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TooManyDeadLetters(Exception):
 
 
 class DeadLetterLimit:
-    """Watches one source partition: `share` of the records of a window, and `run` of one directly after another."""
+    """Watches one source partition: the share of a window's records, and the length of a run of them."""
 
     def __init__(self, source: SourcePartition, share: float, run: int) -> None:
         self._source = source
@@ -27,7 +27,7 @@ class DeadLetterLimit:
         self._dead = 0
 
     def count(self, records: int, dead_letters: Sequence[DeadLetterRow]) -> None:
-        """Count a batch. Raises `TooManyDeadLetters`, which names the limit, the partition and the latest reason."""
+        """Count a batch. Raises `TooManyDeadLetters`, which names the limit and the latest dead letter."""
         self._records += records
         self._dead += len(dead_letters)
         for letter in dead_letters:

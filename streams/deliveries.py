@@ -1,7 +1,7 @@
 """The alert deliveries of one source partition between two checkpoints: reports in, alert sessions out.
 
-Pure: no I/O and no clock. An alert session is final at once (billing-rules.md section 7), so nothing stays in memory once
-the checkpoint that holds it has committed.
+Pure: no I/O and no clock. An alert session is final at once (billing-rules.md section 7), so nothing stays
+in memory once the checkpoint that holds it has committed.
 """
 
 from __future__ import annotations
@@ -40,24 +40,27 @@ class Alert:
         self.told |= untold
 
     def _record(self, first: Report, shard: int) -> RecordRow:
-        time_ms, user_id, channel = first
         return RecordRow(
-            *(self.key, "alert", self.account_id, self.bot_id, user_id, channel, self.delivery_id),
-            *(
-                None,
-                None,
-                time_ms,
-                time_ms,
-                None,
-                None,
-                None,
-                None,
-                "final",
-                self.revision,
-                False,
-                time_ms,
-                shard,
-            ),
+            session_id=self.key,
+            kind="alert",
+            account_id=self.account_id,
+            bot_id=self.bot_id,
+            user_id=first.user_id,
+            channel=first.channel,
+            subject_id=self.delivery_id,
+            session_started_ms=None,
+            block=None,
+            started_ms=first.time_ms,
+            ended_ms=first.time_ms,
+            bot_ms=None,
+            agent_ms=None,
+            user_messages=None,
+            bot_messages=None,
+            status="final",
+            revision=self.revision,
+            late=False,
+            settles_ms=first.time_ms,
+            shard=shard,
         )
 
 

@@ -1,12 +1,13 @@
 """The stream's work under one claim after another: read batches, keep shards, save checkpoints.
 
-Knows neither Faust nor a driver: batches come in, a `Ledger` is written, so all of it can be simulated. What may go wrong
-and what then happens (architecture.md sections 1 and 2):
+Knows neither Faust nor a driver: batches come in, a `Ledger` is written, so all of it can be simulated.
+What may go wrong and what then happens (architecture.md sections 1 and 2):
 
 - the ledger is unreachable: the call is made again until PATIENCE is over, then `OutOfPatience`;
-- another worker owns a partition: `Fenced`; records are missing between batches: `BrokenChain`. The process must end;
-- any way out of a checkpoint but success forgets the claim: its memory and positions are void, nothing more is saved
-  under it, and its batches are dropped by their number until the next claim.
+- another worker owns a partition: `Fenced`; records are missing between batches: `BrokenChain`. The process
+  must end;
+- any way out of a checkpoint but success forgets the claim: its memory and positions are void, nothing more
+  is saved under it, and its batches are dropped by their number until the next claim.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Saved:
 
 
 class Engine:
-    """One worker's stream. `process`, `checkpoint`, `claim` and `hand_over` may run concurrently in one event loop."""
+    """One worker's stream. Its methods may run concurrently in one event loop."""
 
     def __init__(
         self, ledger: Ledger, plan: Plan, on_saved: Callable[[Saved], None] = lambda saved: None
@@ -128,7 +129,7 @@ class Engine:
     async def claim(
         self, earliest: Mapping[SourcePartition, int]
     ) -> tuple[int, dict[SourcePartition, Position]]:
-        """Own these partitions and nothing else from now on; return the claim's number and where each one stands.
+        """Own these partitions and nothing else; return the claim's number and where each one stands.
 
         Batches fetched from there on must bear that number. Raises `UnfitAssignment` and `OutOfPatience`.
         """
@@ -142,7 +143,10 @@ class Engine:
         return number, positions
 
     async def process(self, batch: Batch) -> None:
-        """Read a batch and merge its facts. Raises `BrokenChain`, `OutOfPatience` and `TooManyDeadLetters`."""
+        """Read a batch and merge its facts.
+
+        Raises `BrokenChain`, `OutOfPatience` and `TooManyDeadLetters`.
+        """
         claim = await self._room_for(batch)
         if claim is None:
             self.stale_batches += 1
@@ -151,7 +155,8 @@ class Engine:
         cursor.check(batch)
         reading = claim.readers[batch.source].read(batch)
         shard = self._shard(claim, batch.source)
-        # While a look-up is awaited a checkpoint may commit and let other conversations go: ask until none is missing.
+        # While a look-up is awaited a checkpoint may commit and let other conversations go: ask until none
+        # is missing.
         while unknown := shard.unknown(reading.by_key):
             await self._look_up(claim, shard, unknown)
             if claim is not self._claim:

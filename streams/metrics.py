@@ -1,4 +1,7 @@
-"""Every metric of a worker, declared once: name, kind, meaning and labels. Figures are of what was saved, not of what was tried."""
+"""Every metric of a worker, declared once: name, kind, meaning and labels.
+
+Figures are of what was saved, not of what was tried.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         self.events = Counter(
             "quarterhour_events",
-            "Records read and saved, by outcome; reason is the code of a dead letter, else empty.",
+            "Records read and saved, by outcome; reason is a dead letter's code, else empty.",
             ["topic", "outcome", "reason"],
             registry=registry,
         )
         self.records = Counter(
             "quarterhour_session_records",
-            "Session records written by kind and the status they took; a record counts again when it changes.",
+            "Session records written, by kind and new status; one counts again when it changes.",
             ["kind", "status"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""From a batch's records to facts: every record gets its outcome or its place among the facts (billing-rules.md section 1).
+"""From a batch's records to facts: each gets its outcome or its place among them (rule page, section 1).
 
 Pure. This is the hot path: what is common runs without exceptions and without objects of its own.
 """
@@ -18,6 +18,7 @@ from schemas.topics import Topic
 from sessionizer.intake import fact_of, report_of
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
 from streams.batches import Batch, Record
+
 
 @dataclass(frozen=True, slots=True)
 class Contract:
@@ -39,7 +40,7 @@ class Reading:
 
 
 class Reader:
-    """Reads the batches of one source partition. `known` holds keys whose partition needs no further check."""
+    """Reads the batches of one source partition; keys in `known` need no check of their partition."""
 
     def __init__(
         self,

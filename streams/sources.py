@@ -1,4 +1,4 @@
-"""The source topics as Kafka has them, checked before anything is read: there, co-partitioned, dated by the broker."""
+"""The source topics, checked before anything is read: there, co-partitioned, dated by the broker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KafkaUnreachable(Exception):
 
 
 class WrongTopics(Exception):
-    """Topics that a worker must refuse: missing, not co-partitioned, repartitioned, or with the producers' clocks."""
+    """Topics to refuse: missing, not co-partitioned, repartitioned, or dated by their producers."""
 
 
 async def inspect(connection: Mapping[str, Any], topics: Mapping[str, Topic]) -> dict[str, int]:
@@ -60,8 +60,8 @@ def check_unchanged(found: Mapping[str, int], first: Mapping[str, int]) -> None:
     for topic, count in found.items():
         if count != first[topic]:
             raise WrongTopics(
-                f"topic {topic} has {count} partitions and had {first[topic]} when it was first read: its keys have moved "
-                "to other partitions, so a worker would bill conversations twice; repartition the ledger first"
+                f"topic {topic} has {count} partitions and had {first[topic]} when it was first read: "
+                "its keys have moved, so a conversation would be in two places; repartition the ledger first"
             )
 
 
@@ -77,9 +77,8 @@ async def _partition_counts(admin: AIOKafkaAdminClient, topics: Mapping[str, Top
     described = {topic["topic"]: topic for topic in await admin.describe_topics(list(topics))}
     missing = [name for name in topics if described.get(name, {}).get("error_code", 3) != 0]
     if missing:
-        raise WrongTopics(
-            f"missing in Kafka: {', '.join(f'topic {name}' for name in sorted(missing))}; create them first"
-        )
+        names = ", ".join(f"topic {name}" for name in sorted(missing))
+        raise WrongTopics(f"missing in Kafka: {names}; create them first")
     return {name: len(described[name]["partitions"]) for name in topics}
 
 
@@ -88,8 +87,8 @@ def _check_pair(counts: Mapping[str, int], topics: Mapping[str, Topic]) -> None:
     conversation, handoff = names[Topic.CONVERSATION], names[Topic.AGENT_HANDOFF]
     if counts[conversation] != counts[handoff]:
         raise WrongTopics(
-            f"topic {conversation} has {counts[conversation]} partitions and {handoff} has {counts[handoff]}: they must have "
-            "the same number, so that a conversation's events meet in one place"
+            f"topic {conversation} has {counts[conversation]} partitions and {handoff} {counts[handoff]}: "
+            "they must have the same number, so that a conversation's events meet in one place"
         )
 
 
@@ -100,6 +99,6 @@ async def _check_timestamps(admin: AIOKafkaAdminClient, topics: Mapping[str, Top
             found = {entry[0]: entry[1] for entry in entries}.get(_TIMESTAMP_TYPE)
             if found != "LogAppendTime":
                 raise WrongTopics(
-                    f"topic {name} has {_TIMESTAMP_TYPE}={found}: it must be LogAppendTime, so that an absurd event time "
-                    "is told by the broker's clock and not by a producer's"
+                    f"topic {name} has {_TIMESTAMP_TYPE}={found}: it must be LogAppendTime, so that an "
+                    "absurd event time is told by the broker's clock and not by a producer's"
                 )

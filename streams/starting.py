@@ -1,4 +1,4 @@
-"""Starting a worker: check the parts it stands on, with patience, then run it. Refuses before anything is read."""
+"""Starting a worker: check what it stands on, with patience, then run it; refuse before anything is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from sinks.postgres import PostgresLedger
 from streams import sources
 from streams.engine import RETRY_SECONDS, OutOfPatience, Plan
 from streams.reading import Contract
-from streams.worker import Membership, StreamWorker, Totals
+from streams.telemetry import Totals
+from streams.worker import Membership, StreamWorker
 
 T = TypeVar("T")
 
@@ -46,15 +47,16 @@ class Deployment:
 
 
 def run_worker(deployment: Deployment, *, until_drained: bool) -> Totals:
-    """Run one worker in this process until it is asked to stop or, if so wanted, has saved all there was at its start.
+    """Run one worker in this process until it is asked to stop or, if so wanted, is drained.
 
-    Raises `Refused` and `OutOfPatience` before anything is read; errors after that end the process (streams.exits).
+    Raises `Refused` and `OutOfPatience` before anything is read; errors after that end the process
+    (streams.exits).
     """
     loop = asyncio.get_event_loop_policy().new_event_loop()
     asyncio.set_event_loop(loop)
     worker = loop.run_until_complete(_prepare(deployment, until_drained))
     worker.run()
-    return worker.totals
+    return worker.telemetry.totals
 
 
 async def _prepare(deployment: Deployment, until_drained: bool) -> StreamWorker:

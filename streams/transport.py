@@ -1,25 +1,30 @@
 """Faust's Kafka transport with one change: what it hands over is a record batch, not a record.
 
-A stock Faust agent spends four asyncio tasks on each event. Here one fetch of one partition becomes one ordinary Faust
-message whose value is a `Batch`, so that membership, co-partitioned assignment, rebalances, flow control and lifecycle
-stay Faust's and cost nothing. What is overridden, and why:
+A stock Faust agent spends four asyncio tasks on each event. Here one fetch of one partition becomes one
+ordinary Faust message whose value is a `Batch`, so that membership, co-partitioned assignment, rebalances,
+flow control and lifecycle stay Faust's and cost nothing. What is overridden, and why:
 
-- `_fetch_records` (consumer thread): wraps what a fetch brought; discards what the claim in force does not cover;
-- `seek_to_committed` (the last act before records flow): claims the partitions in the ledger, then seeks there;
+- `_fetch_records` (consumer thread): wraps what a fetch brought; discards what the claim in force does not
+  cover;
+- `seek_to_committed` (the last act before records flow): claims the partitions in the ledger, then seeks
+  there;
 - `_create_worker_consumer`: aiokafka's options that Faust has no setting for;
-- `getmany`: never drops a batch; waits while the flow is stopped, and leaves stale batches to their claim number;
-- acknowledgements, gaps, full buffers: none of Faust's book-keeping; Kafka's committed offsets are for lag tools only;
+- `getmany`: never drops a batch; waits while the flow is stopped, and leaves stale batches to their claim
+  number;
+- acknowledgements, gaps, full buffers: none of Faust's book-keeping; Kafka's committed offsets are for lag
+  tools only;
 - `wait_empty` (revocation and stop): the last checkpoint, within a limit.
 
-Records fetched before the claim can arrive in three ways; all are closed by binding the claim to the identity of aiokafka's
-assignment object, which is new after every rebalance, and by marking and seeking in the consumer thread without an await.
-The private names used here are why the three libraries are pinned to the version.
+Records fetched before the claim can arrive in three ways; all are closed by binding the claim to the
+identity of aiokafka's assignment object, which is new after every rebalance, and by marking and seeking in
+the consumer thread without an await. The private names used here are why the three libraries are pinned to
+the version.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import aiokafka
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -40,7 +45,7 @@ FETCH_MAX_WAIT_MS = 500
 
 
 class PositionLost(Exception):
-    """The ledger's position is not in Kafka's log any more: retention was shorter than the worker's absence."""
+    """The ledger's position is not in Kafka's log: retention was too short, or the topic was made anew."""
 
 
 class FetchState(NamedTuple):
@@ -57,7 +62,7 @@ class Owner(Protocol):
     async def claim_partitions(
         self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
     ) -> tuple[int, dict[SourcePartition, Position]]:
-        """Own these partitions, whose logs reach from the first to the second offset; return number and positions."""
+        """Own these partitions, given the first and end offset of their logs; return number and positions."""
         ...
 
     def saved_offsets(self) -> dict[SourcePartition, int]:
@@ -106,10 +111,12 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         )
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Claim the assigned partitions and seek to where the ledger says; {} if a rebalance came in between."""
+        """Claim the assigned partitions and seek to where the ledger says; {} if a rebalance came between."""
         assignment, log_ranges = await self.call_thread(self._log_ranges)
         number, positions = await _owner(self.app).claim_partitions(log_ranges)
-        return await self.call_thread(self._seek_claimed, assignment, number, positions)
+        found: Mapping[TP, int]
+        found = await self.call_thread(self._seek_claimed, assignment, number, positions)
+        return found
 
     async def _log_ranges(self) -> tuple[Any, dict[SourcePartition, tuple[int, int]]]:
         consumer = self._ensure_consumer()
@@ -131,7 +138,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             consumer.seek(aiokafka.TopicPartition(*source), offset)
         return {TP(*source): offset for source, offset in self._read_to.items()}
 
-    async def _fetch_records(
+    async def _fetch_records(  # type: ignore[override]  # batches in place of lists, all the way to the agent
         self,
         consumer: Any,
         active_partitions: Any,
@@ -153,7 +160,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         return assignment is not None and assignment is self._claimed
 
     def _wrap(self, fetched: Mapping[Any, list[Any]]) -> dict[TP, Batch]:
-        """Batches from where each partition was read to before; also where a position moved over gaps only."""
+        """Batches from where each partition was read to; also where its position moved over gaps only."""
         batches = {}
         for tp in self._claimed.tps:
             source, state = SourcePartition(*tp), self._claimed.state_value(tp)
@@ -168,7 +175,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         return batch.claim == self._claim_number
 
     def fetch_states(self) -> dict[SourcePartition, FetchState]:
-        """What the last fetch of each claimed partition said; without those not fetched yet. Callable from any thread."""
+        """What the last fetch of each claimed partition said, of those fetched; callable from any thread."""
         claimed = self._claimed
         states = {}
         for tp in claimed.tps if claimed is not None else ():
@@ -202,7 +209,7 @@ class BatchConsumer(Consumer):
         return len(found) if found else None
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Yield what one fetch brought; a rebalance meanwhile delays it, and the claim number tells if it is stale."""
+        """Yield what one fetch brought; a rebalance delays it, and the claim number tells if it is stale."""
         try:
             batches, _ = await self._wait_next_records(timeout)
         except PositionLost as error:
@@ -211,8 +218,8 @@ class BatchConsumer(Consumer):
             return
         for tp, batch in batches.items():
             if not self.flow_active:
-                await self.wait(self.can_resume_flow)
-            if self._thread.is_current(batch):
+                await self.wait(self.can_resume_flow.wait())
+            if self._thread.is_current(cast(Batch, batch)):
                 yield tp, self._to_message(tp, batch)
 
     def _to_message(self, tp: TP, batch: Any) -> ConsumerMessage:
@@ -248,4 +255,5 @@ class BatchTransport(Transport):
 
 
 def _owner(app: Any) -> Owner:
-    return app.owner
+    owner: Owner = app.owner
+    return owner

@@ -1,4 +1,4 @@
-"""Two threads' worth of last resort: a worker whose event loop stands still, and one that does not manage to stop.
+"""Two threads of last resort: for an event loop that stands still, and for a stop that does not end.
 
 Kafka's heartbeats come from a thread of their own, so a hung worker would hold its partitions for ever.
 """

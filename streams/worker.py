@@ -1,4 +1,4 @@
-"""One stream worker: the Faust app around an `Engine`, its checkpoints, health, metrics, and every way it ends.
+"""One stream worker: the Faust app around an `Engine`, its checkpoints, pages, and every way it ends.
 
 Faust holds the group membership and delivers batches; everything that decides about money is the engine's.
 """
@@ -12,9 +12,9 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from tempfile import mkdtemp
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import faust
 from faust.web import Request, Response, View
@@ -24,10 +24,10 @@ from sinks.ledger import Fenced, Position, SourcePartition
 from sinks.postgres import PostgresLedger
 from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
-from streams.engine import Engine, OutOfPatience, Plan, Saved, UnfitAssignment
+from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
 from streams.exits import Exit, leave
-from streams.metrics import Metrics
-from streams.transport import BatchTransport, PositionLost
+from streams.telemetry import Telemetry
+from streams.transport import BatchConsumer, BatchTransport, PositionLost
 from streams.watchdog import Watchdog, limit_stop
 
 log = logging.getLogger(__name__)
@@ -63,37 +63,6 @@ class Membership:
     web_port: int
 
 
-@dataclass(slots=True)
-class Totals:
-    """What a worker has saved since its start, for its summary.
-
-    It began when the first record was at hand and saved the last one when it was committed (monotonic seconds).
-    """
-
-    outcomes: dict[str, int] = field(default_factory=dict)
-    dead_letters: dict[str, int] = field(default_factory=dict)
-    records: dict[str, int] = field(default_factory=dict)
-    corrections: int = 0
-    checkpoints: int = 0
-    claims: int = 0
-    began_at: float = 0.0
-    saved_at: float = 0.0
-
-    def add(self, saved: Saved) -> None:
-        """Count one checkpoint."""
-        self.checkpoints += 1
-        if saved.outcomes:
-            self.saved_at = time.monotonic()
-        for key, count in saved.outcomes.items():
-            self.outcomes[key.outcome] = self.outcomes.get(key.outcome, 0) + count
-            if key.reason:
-                self.dead_letters[key.reason] = self.dead_letters.get(key.reason, 0) + count
-        for change in saved.changes:
-            name = f"{change.kind} {change.status}"
-            self.records[name] = self.records.get(name, 0) + 1
-            self.corrections += change.corrected
-
-
 class StreamWorker:
     """One worker process's stream: run it once."""
 
@@ -104,13 +73,12 @@ class StreamWorker:
         membership: Membership,
         drain_to: Mapping[SourcePartition, int] | None,
     ) -> None:
-        self.totals = Totals()
-        self.metrics = Metrics()
+        self.telemetry = Telemetry()
         self._ledger = ledger
         self._plan = plan
         self._membership = membership
         self._drain_to = drain_to
-        self._engine = Engine(ledger, plan, self._on_saved)
+        self._engine = Engine(ledger, plan, self.telemetry.saved)
         self._watchdog = Watchdog()
         self._checkpointed_at = time.monotonic()
         self._answered_at = time.monotonic()
@@ -119,7 +87,7 @@ class StreamWorker:
         self._app = self._new_app()
 
     def run(self) -> None:
-        """Run until SIGTERM, SIGINT or, with `drain_to`, until all of that is saved. Ends the process on any error."""
+        """Run until SIGTERM, SIGINT or, with `drain_to`, all of that is saved. Any error ends the process."""
         _tune_garbage_collector()
         loop = asyncio.get_event_loop()
         worker = _Worker(self._app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
@@ -141,7 +109,7 @@ class StreamWorker:
         with _Fatal():
             earliest = {source: first for source, (first, _) in log_ranges.items()}
             number, positions = await self._engine.claim(earliest)
-            self.totals.claims += 1
+            self.telemetry.totals.claims += 1
             for source, position in positions.items():
                 _check_in_log(source, position.next_offset, log_ranges[source])
         claim = self._engine.current
@@ -211,15 +179,16 @@ class StreamWorker:
         @app.agent(topic, name="sessionize")
         async def sessionize(batches: Any) -> None:
             async for batch in batches:
-                self.totals.began_at = self.totals.began_at or time.monotonic()
+                self.telemetry.totals.begin()
                 with _Fatal():
                     await self._engine.process(batch)
 
     def _add_pages(self, app: faust.App) -> None:
         @app.page("/metrics", name="metrics")
         async def metrics(view: View, request: Request) -> Response:
-            self._measure()
-            text = generate_latest(self.metrics.registry)
+            ready = not self._not_ready()
+            self.telemetry.measure(self._engine, self._consumer.fetch_states(), ready=ready)
+            text = generate_latest(self.telemetry.metrics.registry)
             return view.bytes(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         @app.page("/healthz", name="healthz")
@@ -230,6 +199,10 @@ class StreamWorker:
         async def readyz(view: View, request: Request) -> Response:
             reasons = self._not_ready()
             return view.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    @property
+    def _consumer(self) -> BatchConsumer:
+        return cast(BatchConsumer, self._app.consumer)
 
     # -- Running
 
@@ -266,7 +239,7 @@ class StreamWorker:
     def _follow_fetches(self) -> None:
         """Move the clocks of partitions read to their end, and see that Kafka still answers."""
         claim, now_ms = self._engine.current, time.time_ns() // 1_000_000
-        states = self._app.consumer.fetch_states()
+        states = self._consumer.fetch_states()
         if any(now_ms - state.fetched_ms < 2_000 for state in states.values()) or self._engine.waiting_for:
             self._answered_at = time.monotonic()
         silent_ms = (time.monotonic() - self._answered_at) * 1000
@@ -276,11 +249,11 @@ class StreamWorker:
             raise OutOfPatience(f"Kafka has answered no fetch for {silent_ms / 1000:.0f} s")
         for source, state in states.items():
             if source in claim.cursors:
-                claim.cursors[source].follow(*state, now_ms)
+                claim.cursors[source].follow(state.position, state.high_water, state.fetched_ms, now_ms)
 
     def _check_partition_counts(self) -> None:
         for topic, count in self._plan.partitions.items():
-            found = self._app.consumer.partition_count(topic)
+            found = self._consumer.partition_count(topic)
             if found is not None and found != count:
                 leave(
                     Exit.REFUSED,
@@ -299,16 +272,6 @@ class StreamWorker:
             )
         return True
 
-    def _on_saved(self, saved: Saved) -> None:
-        self.totals.add(saved)
-        self.metrics.checkpoint_seconds.observe(saved.seconds)
-        for key, count in saved.outcomes.items():
-            self.metrics.events.labels(key.source.topic, key.outcome, key.reason).inc(count)
-        for change in saved.changes:
-            self.metrics.records.labels(change.kind, change.status).inc()
-            if change.corrected:
-                self.metrics.corrections.labels(change.kind).inc()
-
     # -- Health
 
     def _not_ready(self) -> list[str]:
@@ -325,22 +288,9 @@ class StreamWorker:
             reasons.append(f"Kafka has answered no fetch for {silent:.0f} s")
         return reasons
 
-    def _measure(self) -> None:
-        metrics, claim, now = self.metrics, self._engine.current, time.time()
-        metrics.ready.set(not self._not_ready())
-        metrics.stale_batches.set(self._engine.stale_batches)
-        metrics.lag.clear()
-        metrics.watermark_delay.clear()
-        metrics.conversations.set(sum(len(shard) for shard in claim.conversations.values()) if claim else 0)
-        for source, state in self._app.consumer.fetch_states().items():
-            if claim and source in claim.saved:
-                metrics.lag.labels(*source).set(max(0, state.high_water - claim.saved[source]))
-        for shard, watermark in self._engine.watermarks_ms().items():
-            metrics.watermark_delay.labels(shard).set(now - watermark / 1000)
-
 
 class _Fatal:
-    """Whatever leaves this block as an error ends the process: Faust's supervisors would swallow it and go on."""
+    """Any error that leaves this block ends the process: Faust's supervisors would swallow it and go on."""
 
     def __enter__(self) -> None:
         pass

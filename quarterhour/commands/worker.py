@@ -16,7 +16,7 @@ from sinks.ledger import Refused
 
 if TYPE_CHECKING:
     from streams.starting import Deployment
-    from streams.worker import Totals
+    from streams.telemetry import Totals
 
 
 @click.command()
