@@ -1,6 +1,6 @@
 """Publishing of events to Kafka: each to the topic of its type, with its key, on the partition of that key.
 
-Records are packed into batches of our own, a partition at a time, because aiokafka's `send` costs ten times
+Records are packed into batches of our own, a partition at a time, because aiokafka's `send` costs four times
 what a record costs here. The producer is idempotent and waits for all replicas; order within a partition is
 that of the lines. An event published again is a repeat that no bill shows.
 """
