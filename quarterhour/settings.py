@@ -275,7 +275,9 @@ def load_settings() -> Settings:
 
 def describe(settings: Settings) -> list[SettingRow]:
     """Every setting in the order of its declaration, with secrets hidden."""
-    return [_row(settings, name, field) for name, field in Settings.model_fields.items()]
+    file = config_file()
+    origins = dict.fromkeys(tomllib.loads(file.read_text()), str(file)) if file else {}
+    return [_row(settings, name, field, origins) for name, field in Settings.model_fields.items()]
 
 
 def config_file() -> Path | None:
@@ -394,23 +396,17 @@ def _local_end_points(settings: Settings) -> dict[str, str]:
     return {name: found[name] for name in END_POINTS if getattr(settings, name) is None and found.get(name)}
 
 
-def _row(settings: Settings, name: str, field: FieldInfo) -> SettingRow:
+def _row(settings: Settings, name: str, field: FieldInfo, in_file: dict[str, str]) -> SettingRow:
+    inherited = "local parts" if name in END_POINTS and getattr(settings, name) else "default"
+    from_file = in_file.get(field.alias or name, inherited)
     return SettingRow(
         name=variable_of(name),
         value=_text(field, _hidden(name, getattr(settings, name))),
-        origin=_origin(settings, name, field),
+        origin="environment" if os.environ.get(variable_of(name)) else from_file,
         default=_text(field, field.default),
         allowed=allowed(field),
         description=field.description or "",
     )
-
-
-def _origin(settings: Settings, name: str, field: FieldInfo) -> str:
-    if os.environ.get(variable_of(name)):
-        return "environment"
-    if name in settings.model_fields_set:
-        return str(config_file())
-    return "local parts" if name in END_POINTS and getattr(settings, name) else "default"
 
 
 def _hidden(name: str, value: Any) -> Any:

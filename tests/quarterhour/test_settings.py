@@ -209,6 +209,9 @@ def test_the_parts_of_the_home_folder_are_used_when_nothing_else_is_set(
     assert settings.home == tmp_path / "here"
     assert settings.require_kafka_brokers() == "127.0.0.1:1"
     assert settings.require_postgres_dsn() == "postgresql://elsewhere/db"
+    origins = {row.name: row.origin for row in describe(settings)}
+    assert origins["QUARTERHOUR_KAFKA_BROKERS"] == "local parts"
+    assert origins["QUARTERHOUR_POSTGRES_DSN"] == "environment"
 
 
 def test_without_parts_what_is_missing_is_named() -> None:
@@ -217,7 +220,7 @@ def test_without_parts_what_is_missing_is_named() -> None:
 
 
 def test_the_command_prints_every_setting_and_where_it_came_from(variable: Any) -> None:
-    Path("quarterhour.toml").write_text('group = "other"\n')
+    Path("quarterhour.toml").write_text('group = "other"\nallowed_lateness = "10min"\n')
     variable("PATIENCE", "90s")
     result = CliRunner().invoke(main, ["settings", "--format", "ndjson"])
     rows = {row["name"]: row for row in map(json.loads, result.stdout.splitlines())}
@@ -228,6 +231,7 @@ def test_the_command_prints_every_setting_and_where_it_came_from(variable: Any) 
         "environment",
     )
     assert rows["QUARTERHOUR_GROUP"]["origin"] == "quarterhour.toml"
+    assert rows["QUARTERHOUR_ALLOWED_LATENESS"]["origin"] == "quarterhour.toml"
     assert (
         rows["QUARTERHOUR_MAX_AGE"] | {"value": "400d", "default": "400d", "origin": "default"}
         == rows["QUARTERHOUR_MAX_AGE"]
