@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 from asyncpg.pgproto.pgproto import UUID as DriverUUID
 
-from sinks.connecting import Role, create_pool, reaching
+from sinks.connecting import CALL_TIMEOUT_SECONDS, Role, create_pool, reaching
 from sinks.ledger import (
     AlertReport,
     Checkpoint,
@@ -120,21 +121,34 @@ class PostgresLedger:
         return await self._in_transaction("save", lambda it: _save(it, checkpoint, self._algorithm))
 
     async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
-        with reaching(f"PostgreSQL ({name})"):
-            rows: list[asyncpg.Record] = await self._pool.fetch(statement(name), *arguments)
+        async with self._reached(name) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(statement(name), *arguments)
             return rows
 
     async def _in_transaction(self, name: str, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         for tries_left in reversed(range(TRANSACTION_TRIES)):
             try:
-                with reaching(f"PostgreSQL ({name})"):
-                    async with self._pool.acquire() as connection, connection.transaction():
-                        return await work(connection)
+                async with self._reached(name) as connection, connection.transaction():
+                    return await work(connection)
             except _RETRIED:
                 if not tries_left:
                     raise
                 await asyncio.sleep(0)
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _reached(self, name: str) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for one call, cut when that takes too long.
+
+        The driver's own limit holds for a statement, and then for the rollback, and then for the cleaning up.
+        """
+        with reaching(f"PostgreSQL ({name})"):
+            async with self._pool.acquire() as connection:
+                cut = asyncio.get_running_loop().call_later(CALL_TIMEOUT_SECONDS, connection.terminate)
+                try:
+                    yield connection
+                finally:
+                    cut.cancel()
 
 
 async def _save(connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int) -> list[RecordChange]:
