@@ -1,0 +1,93 @@
+"""A relay in front of PostgreSQL that freezes or cuts a connection at a chosen message of the client.
+
+So a test has a worker that freezes in the middle of a statement, a commit whose answer is lost, or a server
+that never answers again, all of them real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass
+class Relay:
+    """Passes everything on, until a message of a client is the one to freeze before or to cut after."""
+
+    dsn: str
+    freeze_before: Callable[[bytes], bool] = lambda message: False
+    cut_after: Callable[[bytes], bool] = lambda message: False
+    frozen: asyncio.Event = field(default_factory=asyncio.Event)
+    """A connection is frozen: nothing passes from its client any more, and it stays open."""
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+    """A connection is cut: the server did as the last message says, and the client has no answer."""
+
+
+@asynccontextmanager
+async def relay(dsn: str) -> AsyncIterator[Relay]:
+    """A relay to the server of this DSN, which must not want TLS; all its connections end with it."""
+    server = urlsplit(dsn)
+    links: list[asyncio.Task[None]] = []
+    listening = await asyncio.start_server(
+        lambda *client: links.append(asyncio.create_task(_link(found, client, server.hostname, server.port))),
+        host="127.0.0.1",
+        port=0,
+    )
+    login, port = server.netloc.rpartition("@")[0], listening.sockets[0].getsockname()[1]
+    found = Relay(urlunsplit(server._replace(netloc=f"{login}@127.0.0.1:{port}", query="sslmode=disable")))
+    try:
+        yield found
+    finally:
+        listening.close()
+        for link in links:
+            link.cancel()
+        await asyncio.gather(*links, return_exceptions=True)
+
+
+async def _link(settings: Relay, client: Stream, host: str | None, port: int | None) -> None:
+    server = await asyncio.open_connection(host, port)
+    answers = asyncio.create_task(_pass_answers(server[0], client[1]))
+    try:
+        last = await _pass_messages(settings, client[0], server[1])
+        answers.cancel()
+        await asyncio.wait([answers])
+        server[1].write(last)
+        await server[0].read(65_536)  # so the server has done it, and nobody else learns of it
+        settings.cut.set()
+    finally:
+        answers.cancel()
+        client[1].close()
+        server[1].close()
+
+
+async def _pass_messages(
+    settings: Relay, client: asyncio.StreamReader, server: asyncio.StreamWriter
+) -> bytes:
+    """Pass on all messages before the one to cut after, and return that."""
+    message = await _message(client, head=b"")
+    while not settings.cut_after(message):
+        if settings.freeze_before(message):
+            settings.frozen.set()
+            await asyncio.Event().wait()
+        server.write(message)
+        await server.drain()
+        message = await _message(client, head=await client.readexactly(1))
+    return message
+
+
+async def _pass_answers(server: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+    while answer := await server.read(65_536):
+        client.write(answer)
+        await client.drain()
+    client.close()
+
+
+async def _message(client: asyncio.StreamReader, head: bytes) -> bytes:
+    """One message: its type (the first of a connection has none), its length, its body."""
+    length = await client.readexactly(4)
+    return head + length + await client.readexactly(int.from_bytes(length, "big") - 4)

@@ -1,0 +1,181 @@
+"""Migrations: each once, in order, all or nothing, whoever runs them and however many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from sinks.ledger import Refused, Unreachable
+from sinks.migrate import MigrationError, migrate, migrations, pending
+
+NAMES = [migration.name for migration in migrations()]
+REFUSE_GRANTS = """
+create function refuse() returns event_trigger language plpgsql as $$ begin raise 'no grants here'; end $$;
+create event trigger refuse_grants on ddl_command_start when tag in ('GRANT') execute function refuse()"""
+
+
+@pytest.fixture
+async def connection(empty_database):
+    opened = await asyncpg.connect(empty_database)
+    yield opened
+    await opened.close()
+
+
+async def test_an_empty_database_lacks_all_migrations_and_is_only_looked_at(empty_database, connection):
+    assert _names(await pending(empty_database)) == NAMES
+    assert await _tables(connection) == []
+
+
+async def test_an_empty_database_gets_all_migrations_in_order(empty_database, connection):
+    assert _names(await migrate(empty_database)) == NAMES
+    assert await _history(connection) == [(number, name) for number, name in enumerate(NAMES, 1)]
+    assert await pending(empty_database) == []
+
+
+async def test_migrating_again_does_nothing(empty_database, connection):
+    await migrate(empty_database)
+    before = await connection.fetch("select * from billing.schema_migration")
+    assert await migrate(empty_database) == []
+    assert await connection.fetch("select * from billing.schema_migration") == before
+
+
+async def test_of_six_that_migrate_at_once_one_applies_each_migration(empty_database, connection):
+    applied = await asyncio.gather(*(migrate(empty_database) for _ in range(6)))
+    assert sorted(name for found in applied for name in _names(found)) == NAMES
+    assert len(await _history(connection)) == len(NAMES)
+
+
+async def test_of_three_processes_that_migrate_at_once_one_applies_each_migration(empty_database, connection):
+    answers = await asyncio.gather(*(_run_command(empty_database) for _ in range(3)))
+    assert [status for status, _, _ in answers] == [0, 0, 0]
+    lines = "".join(output for _, output, _ in answers).splitlines()
+    assert sorted(lines) == [f"applied {name}" for name in NAMES]
+    assert len(await _history(connection)) == len(NAMES)
+
+
+async def test_a_plan_prints_the_sql_and_changes_nothing(empty_database, connection):
+    status, output, _ = await _run_command(empty_database, "--plan")
+    assert status == 0
+    assert output == "".join(f"-- {migration.name}\n{migration.sql}\n" for migration in migrations())
+    assert await _tables(connection) == []
+
+
+@pytest.mark.parametrize("ask", [pending, migrate])
+async def test_a_file_changed_after_it_was_applied_is_refused_by_name(database, ask):
+    await _execute(database, "update billing.schema_migration set sha256 = 'other' where version = 2")
+    with pytest.raises(MigrationError, match=f"{NAMES[1]} was changed after it was applied"):
+        await ask(database)
+
+
+@pytest.mark.parametrize("ask", [pending, migrate])
+async def test_a_database_newer_than_the_program_is_refused_by_version(database, ask):
+    await _execute(database, "insert into billing.schema_migration values (9999, '9999_later.sql', 'x')")
+    with pytest.raises(MigrationError, match="newer than this program: it has migration 9999"):
+        await ask(database)
+
+
+async def test_the_command_refuses_with_status_1_and_says_why(database):
+    await _execute(database, "update billing.schema_migration set sha256 = 'other' where version = 2")
+    status, output, message = await _run_command(database)
+    assert (status, output) == (1, "")
+    assert f"{NAMES[1]} was changed" in message
+
+
+async def test_a_migration_that_fails_is_named_and_leaves_nothing_behind(empty_database, connection):
+    await connection.execute("create schema billing; create table billing.rule_set (mine integer)")
+    with pytest.raises(Refused, match=rf'{NAMES[0]}.* relation "rule_set" already exists'):
+        await migrate(empty_database)
+    assert await _tables(connection) == ["rule_set", "schema_migration"]
+    assert await _history(connection) == []
+
+
+async def test_one_that_fails_keeps_those_before_it_and_is_made_when_it_can(empty_database, connection):
+    await connection.execute(REFUSE_GRANTS)
+    with pytest.raises(Refused, match=f"{NAMES[1]}.* no grants here"):
+        await migrate(empty_database)
+    assert await _history(connection) == [(1, NAMES[0])]
+    await connection.execute("drop event trigger refuse_grants")
+    assert _names(await pending(empty_database)) == NAMES[1:]
+    assert _names(await migrate(empty_database)) == NAMES[1:]
+
+
+async def test_an_owner_who_may_not_create_roles_can_migrate_once_they_exist(
+    migrated_template, empty_database, connection, new_login
+):
+    owner = await new_login(empty_database)
+    user, database = urlsplit(owner).username, urlsplit(owner).path.removeprefix("/")
+    await connection.execute(f'grant create on database "{database}" to {user}')
+    assert _names(await migrate(owner)) == NAMES
+    await connection.execute(f"drop owned by {user} cascade")
+
+
+@pytest.mark.parametrize("ask", [pending, migrate])
+async def test_a_server_that_is_not_there_is_unreachable(closed_port, ask):
+    with pytest.raises(Unreachable):
+        await ask(f"postgresql://u:p@127.0.0.1:{closed_port}/d")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda dsn: dsn.replace("@", "x@"), lambda dsn: f"{dsn}x", lambda dsn: f"{dsn}?sslmode=x"],
+    ids=["password", "database", "option"],
+)
+async def test_a_wrong_address_is_refused(empty_database, wrong):
+    with pytest.raises(Refused):
+        await pending(wrong(empty_database))
+
+
+async def test_a_server_that_goes_while_others_migrate_is_unreachable(empty_database, connection):
+    await connection.execute("select pg_advisory_lock(7421)")
+    waiting = asyncio.create_task(migrate(empty_database))
+    async with asyncio.timeout(20):
+        while not await _end_other_sessions(connection):
+            pass
+    with pytest.raises(Unreachable):
+        await waiting
+
+
+def _names(found):
+    return [migration.name for migration in found]
+
+
+async def _history(connection):
+    rows = await connection.fetch("select version, name from billing.schema_migration order by version")
+    return [tuple(row) for row in rows]
+
+
+async def _tables(connection):
+    rows = await connection.fetch("select tablename from pg_tables where schemaname = 'billing' order by 1")
+    return [table for (table,) in rows]
+
+
+async def _execute(dsn, sql):
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(sql)
+    await connection.close()
+
+
+async def _end_other_sessions(connection):
+    """How many were there in this database, having asked for the lock."""
+    return await connection.fetchval(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+        " where datname = current_database() and query like '%pg_try_advisory_lock%'"
+        " and pid <> pg_backend_pid()"
+    )
+
+
+async def _run_command(dsn, *options):
+    """`quarterhour migrate` in a process of its own: status, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "quarterhour", "migrate", *options),
+        env=os.environ | {"QUARTERHOUR_POSTGRES_DSN": dsn},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, message = await process.communicate()
+    return process.returncode, output.decode(), message.decode()
