@@ -36,6 +36,10 @@ HAND_OVER_SECONDS = 3.0
 BATCHES_QUEUED = 16
 # A spare worker fetches nothing for as long as it has no partition, and must stay in the group all the same.
 MAX_POLL_INTERVAL_SECONDS = 30 * 86_400
+# A fetch without news is answered within half a second.
+FETCH_ANSWERED_MS = 2_000
+# Without a claim there are no fetches: joining the group may take two such times (rebalance, dead members).
+JOIN_MS = 60_000
 # So many intervals without a checkpoint make a worker not ready.
 OVERDUE_CHECKPOINTS = 5
 
@@ -112,6 +116,7 @@ class StreamWorker:
             self.telemetry.totals.claims += 1
             for source, position in positions.items():
                 _check_in_log(source, position.next_offset, log_ranges[source])
+        self._answered_at = time.monotonic()
         claim = self._engine.current
         log.info("claim %d: %d partitions, owner %s", number, len(positions), claim and claim.owner)
         return number, positions
@@ -240,15 +245,14 @@ class StreamWorker:
         """Move the clocks of partitions read to their end, and see that Kafka still answers."""
         claim, now_ms = self._engine.current, time.time_ns() // 1_000_000
         states = self._consumer.fetch_states()
-        if any(now_ms - state.fetched_ms < 2_000 for state in states.values()) or self._engine.waiting_for:
+        fetched = any(now_ms - state.fetched_ms < FETCH_ANSWERED_MS for state in states.values())
+        if fetched or self._engine.waiting_for or self._app.unassigned:
             self._answered_at = time.monotonic()
         silent_ms = (time.monotonic() - self._answered_at) * 1000
-        if claim is None or not states:
-            return
-        if silent_ms > self._plan.patience_ms:
+        if silent_ms > self._plan.patience_ms + (0 if claim else JOIN_MS):
             raise OutOfPatience(f"Kafka has answered no fetch for {silent_ms / 1000:.0f} s")
         for source, state in states.items():
-            if source in claim.cursors:
+            if claim and source in claim.cursors:
                 claim.cursors[source].follow(state.position, state.high_water, state.fetched_ms, now_ms)
 
     def _check_partition_counts(self) -> None:
@@ -276,7 +280,7 @@ class StreamWorker:
 
     def _not_ready(self) -> list[str]:
         reasons = []
-        if self._engine.current is None:
+        if self._engine.current is None and not self._app.unassigned:
             reasons.append("no partitions are claimed")
         if self._engine.waiting_for:
             reasons.append(f"waiting for {self._engine.waiting_for}")

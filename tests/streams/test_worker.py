@@ -5,6 +5,7 @@ import re
 import signal
 import uuid
 
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
@@ -192,13 +193,46 @@ async def test_a_worker_goes_on_by_itself_after_an_outage_of_postgresql(
     await worker.ready()
     await asyncio.to_thread(breakable_parts.postgres.kill)
     await stage.publish(event("user", now_ms() - n, f"c-{n}") for n in range(50))
-    status, text = await until(lambda: _not_ready(worker), "it says that it is not ready")
-    assert (status, "PostgreSQL" in text) == (503, True)
+    await until(lambda: _not_ready(worker, "waiting for PostgreSQL"), "it says that it is not ready")
     await asyncio.to_thread(breakable_parts.postgres.start)
     await worker.ready()
     await stage.drained()
     assert await worker.stop() == 0, worker.log
     assert (await stage.compare()).equal
+
+
+async def test_a_worker_goes_on_by_itself_after_an_outage_of_kafka(
+    stage: Stage, breakable_parts: Parts
+) -> None:
+    worker = stage.start()
+    await worker.ready()
+    await stage.publish(event("user", now_ms() - n, f"c-{n}") for n in range(50))
+    await asyncio.to_thread(breakable_parts.kafka.kill)
+    await until(lambda: _not_ready(worker, "Kafka has answered no fetch"), "it says that it is not ready")
+    await asyncio.to_thread(breakable_parts.kafka.start)
+    await stage.publish(event("user", now_ms() - n, f"d-{n}") for n in range(50))
+    await stage.drained()
+    await worker.ready()
+    assert await worker.stop() == 0, worker.log
+    assert (await stage.compare()).equal
+
+
+async def test_patience_with_kafka_ends_while_running_too(stage: Stage, breakable_parts: Parts) -> None:
+    worker = stage.start(patience="3s")
+    await worker.ready()
+    await asyncio.to_thread(breakable_parts.kafka.kill)
+    assert await worker.ended() == 74
+    assert re.search(r"^quarterhour worker: Kafka.*\(exit status 74\)$", worker.log, re.MULTILINE)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+async def test_compressed_records_are_read(stage: Stage, codec: str) -> None:
+    line, key = event("user", now_ms()), b"acme|sales|c-1"
+    producer = AIOKafkaProducer(bootstrap_servers=stage.brokers, compression_type=codec)
+    await producer.start()
+    await producer.send_and_wait(stage.topics[Topic.CONVERSATION], line, key=key)
+    await producer.stop()
+    assert (await stage.drain())["outcomes"] == {"fact": 1}
 
 
 async def test_patience_with_postgresql_ends_while_running_too(stage: Stage, breakable_parts: Parts) -> None:
@@ -272,9 +306,9 @@ async def _events_at_hand(worker, events: int) -> bool:
     return f"quarterhour_conversations_in_memory {float(events)}" in text
 
 
-async def _not_ready(worker):
+async def _not_ready(worker, reason: str) -> bool:
     status, text = await worker.page("/readyz")
-    return (status, text) if "waiting" in text else None
+    return status == 503 and reason in text
 
 
 async def _send(stage: Stage, key: bytes | None, value: bytes | None, partition: int) -> int:
