@@ -14,6 +14,8 @@ from structlog.typing import Processor
 
 LIMITED = "aiokafka"
 INTERVAL_SECONDS = 10.0
+CHATTY = ("faust", "mode", "aiokafka.consumer.group_coordinator")
+"""Libraries that log every step of a start and a stop: below warnings they speak at level debug only."""
 
 
 class RateLimit(logging.Filter):
@@ -55,6 +57,8 @@ def set_up_logs(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for family in CHATTY:
+        logging.getLogger(family).setLevel("DEBUG" if level == "debug" else "WARNING")
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
