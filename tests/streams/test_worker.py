@@ -163,6 +163,17 @@ async def test_another_partition_count_than_at_the_first_start_is_refused(stage:
     assert f"topic {conversation} has 8 partitions and had 16" in worker.log
 
 
+async def test_a_ledger_ahead_of_kafkas_log_is_refused(stage: Stage) -> None:
+    await stage.drain()
+    conversation = stage.topics[Topic.CONVERSATION]
+    sql = "update billing.source_partition set next_offset = 99 where topic = $1 and partition = 0"
+    await stage.query(sql, conversation)
+    worker = stage.start()
+    assert await worker.ended() == 2
+    place = f"{conversation} partition 0: the ledger is at offset 99 and Kafka's log ends at 0"
+    assert place in worker.log
+
+
 async def test_a_database_without_the_schema_is_refused(stage: Stage, empty_database: str) -> None:
     worker = stage.start(postgres_dsn=empty_database)
     assert await worker.ended() == 2
