@@ -35,7 +35,8 @@ def blocks_of(
     for number, counts in _counts_by_block(session, block_ms).items():
         from_ms = first_ms + (number - 1) * block_ms
         to_ms = min(from_ms + block_ms, last_ms)
-        started_ms = clock.latest_wall_ms(from_ms) if number > 1 else session_started_ms
+        # Of the first block, the session's start: the user's message there lies outside all spans.
+        started_ms = clock.latest_wall_ms(from_ms)
         # A session that opens in the millisecond a span ends may show its end since that span began.
         ended_ms = max(clock.earliest_wall_ms(to_ms), started_ms)
         bot_ms = to_ms - from_ms

@@ -43,8 +43,8 @@ MUTANTS = (
     Mutant("blocks.py", "-((first_ms - bot_ms) // block_ms) or 1", "(bot_ms - first_ms) // block_ms + 1"),
     Mutant(
         "blocks.py",
-        "clock.latest_wall_ms(from_ms) if number > 1",
-        "clock.earliest_wall_ms(from_ms) if number > 1",
+        "clock.latest_wall_ms(from_ms)",
+        "clock.earliest_wall_ms(from_ms)",
     ),
     Mutant("blocks.py", "max(clock.earliest_wall_ms(to_ms), started_ms)", "clock.earliest_wall_ms(to_ms)"),
     Mutant("bill.py", "(span.start_ms, span.latest_end_ms)", "(span.start_ms, span.end_ms)"),
