@@ -74,6 +74,21 @@ def _size(file: BinaryIO) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
+def emit_summary(output_format: str, summary: Mapping[str, object]) -> None:
+    """Write one result: a row for each of its figures, or one JSON object."""
+    if output_format == TABLE:
+        rows = [{"result": name, "value": _figure(value)} for name, value in summary.items()]
+        emit(output_format, rows, ["result", "value"])
+    else:
+        emit_object(summary)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_figure(figure)}" for name, figure in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _resolve(chosen: str | None) -> str:
     if chosen is None:
         return TABLE if sys.stdout.isatty() else NDJSON

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from quarterhour.comparing import Comparison, compare
 from quarterhour.errors import AnswerIsNo, QuarterhourError
 from quarterhour.lines import decode_line
-from quarterhour.output import TABLE, emit, emit_object, format_option
+from quarterhour.output import TABLE, emit_summary, format_option
 from quarterhour.parts import Parts
 from quarterhour.parts.topics import PARTITIONS, create_topics
 from quarterhour.publishing import publish
@@ -80,7 +80,7 @@ def command(events: int, seed: int, output_format: str) -> None:
     comparison = compare(found.records, expected.records)
     console.print("\n" + comparison.report("ledger", "reference"))
     differences = _differences(comparison, expected, found)
-    _show(_summary(events, seconds, found, not differences), output_format)
+    emit_summary(output_format, _summary(events, seconds, found, not differences))
     if differences:
         raise AnswerIsNo(f"the ledger differs from the reference model: {', '.join(differences)}")
     if output_format == TABLE:
@@ -215,20 +215,6 @@ def _summary(events: int, seconds: float, found: Found, equal: bool) -> dict[str
         "events per second": round(events / seconds),
         "ledger equals the reference": "yes" if equal else "no",
     }
-
-
-def _show(summary: dict[str, object], output_format: str) -> None:
-    if output_format == TABLE:
-        rows = ({"result": name, "value": _shown(value)} for name, value in summary.items())
-        emit(output_format, rows, ["result", "value"])
-    else:
-        emit_object(summary)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {count:,}" for name, count in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _now_ms() -> int:

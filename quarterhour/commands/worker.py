@@ -10,7 +10,7 @@ import mode.loop
 from quarterhour.errors import QuarterhourError, WrongSetting
 from quarterhour.kafka import security_options
 from quarterhour.logs import set_up_logs
-from quarterhour.output import TABLE, emit, emit_object, format_option
+from quarterhour.output import emit_summary, format_option
 from quarterhour.settings import Settings, load_settings
 from sinks.ledger import Refused
 
@@ -52,7 +52,7 @@ def command(until_drained: bool, output_format: str) -> None:
             str(error), code="out_of_patience", exit_status=Exit.OUT_OF_PATIENCE
         ) from error
     if until_drained:
-        _summarise(totals, output_format)
+        emit_summary(output_format, _summary(totals))
     sys.stdout.flush()
 
 
@@ -86,8 +86,8 @@ def _free_port(host: str) -> int:
         return port
 
 
-def _summarise(totals: "Totals", output_format: str) -> None:
-    summary = {
+def _summary(totals: "Totals") -> dict[str, object]:
+    return {
         "events": sum(totals.outcomes.values()),
         "outcomes": totals.outcomes,
         "dead_letters": totals.dead_letters,
@@ -97,14 +97,3 @@ def _summarise(totals: "Totals", output_format: str) -> None:
         "claims": totals.claims,
         "seconds": round(max(0.0, totals.saved_at - totals.began_at), 3),
     }
-    if output_format == TABLE:
-        rows = ({"what": name, "value": _shown(value)} for name, value in summary.items())
-        emit(output_format, rows, ["what", "value"])
-    else:
-        emit_object(summary)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {count}" for name, count in sorted(value.items()))
-    return str(value)
