@@ -9,7 +9,7 @@ from typing import Any, cast
 import asyncpg
 
 from schemas.records import FIELDS, SessionRecord
-from sinks.connecting import Role, connect
+from sinks.connecting import Role, connect, connecting
 from sinks.statements import statement
 
 _FIELDS_OF_KIND = {
@@ -29,11 +29,12 @@ async def read_session_records(
     """Records that start in [from, to), sorted as published. Raises `Unreachable` and `Refused`."""
     connection = await connect(dsn, Role.READER)
     try:
-        async with connection.transaction(readonly=True):
-            query = statement("session_records")
-            filters = (account_id, from_time, to_time, status)
-            async for row in connection.cursor(query, *filters, prefetch=_FETCHED_AT_ONCE):
-                yield _record(row)
+        with connecting():
+            async with connection.transaction(readonly=True):
+                query = statement("session_records")
+                filters = (account_id, from_time, to_time, status)
+                async for row in connection.cursor(query, *filters, prefetch=_FETCHED_AT_ONCE):
+                    yield _record(row)
     finally:
         await connection.close()
 
