@@ -13,7 +13,7 @@ install: .venv/installed
 	@touch $@
 
 demo: install
-	$(BIN)/quarterhour demo
+	$(BIN)/quarterhour demo --format table
 
 test: install
 	$(BIN)/python -m pytest
