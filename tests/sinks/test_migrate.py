@@ -94,6 +94,16 @@ async def test_a_migration_that_fails_is_named_and_leaves_nothing_behind(empty_d
     assert await _history(connection) == []
 
 
+async def test_a_migration_that_cannot_be_remembered_is_not_made(empty_database, connection):
+    await connection.execute(
+        "create schema billing; create table billing.schema_migration"
+        " (version integer check (version > 1), name text, sha256 text)"
+    )
+    with pytest.raises(Refused, match=NAMES[0]):
+        await migrate(empty_database)
+    assert await _tables(connection) == ["schema_migration"]
+
+
 async def test_one_that_fails_keeps_those_before_it_and_is_made_when_it_can(empty_database, connection):
     await connection.execute(REFUSE_GRANTS)
     with pytest.raises(Refused, match=f"{NAMES[1]}.* no grants here"):
