@@ -16,7 +16,7 @@ demo: install
 	$(BIN)/quarterhour demo --format table
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: install
 	$(BIN)/ruff format --check .

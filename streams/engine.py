@@ -309,15 +309,18 @@ class Engine:
             self._progress.notify_all()
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call the ledger until it answers or PATIENCE is over."""
+        """Call the ledger until it answers or PATIENCE is over; a first call may take its own time."""
         deadline = monotonic() + self._plan.patience_ms / 1000
+        limit: float | None = None
         while True:
             try:
-                answer = await call()
-            except Unreachable as error:
-                self.waiting_for = str(error)
-                if monotonic() >= deadline:
-                    raise OutOfPatience(str(error)) from error
+                async with asyncio.timeout(limit):
+                    answer = await call()
+            except (Unreachable, TimeoutError) as error:
+                self.waiting_for = str(error) or self.waiting_for
+                limit = deadline - monotonic()
+                if limit <= 0:
+                    raise OutOfPatience(self.waiting_for) from error
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self.waiting_for = None
