@@ -20,7 +20,8 @@ _LAST_MS = (date.max.toordinal() + 1 - _EPOCH_DAY) * DAY_MS - 1
 
 # Dictionary look-ups, not int(): int() takes signs, blanks, underscores and the digits of any script.
 _SECOND_MS: Final = {f":{second:02}.": second * 1000 for second in range(60)}
-_MILLISECOND: Final = {f"{millisecond:03}Z": millisecond for millisecond in range(1000)}
+_MILLISECOND: Final = {f"{millisecond:03}": millisecond for millisecond in range(1000)}
+_REST: Final = re.compile(r"[0-9]*(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))")
 _GRAMMAR: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-5][0-9])(?:\.([0-9]+))?"
     r"(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
@@ -31,9 +32,11 @@ _MINUTE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]
 def parse_time_ms(text: str) -> int:
     """Read an RFC 3339 time, cut off to the millisecond; raises Rejected(INVALID_TIME)."""
     try:
-        return _minute_ms(text[:16]) + _SECOND_MS[text[16:20]] + _MILLISECOND[text[20:]]
+        local_ms = _minute_ms(text[:16]) + _SECOND_MS[text[16:20]] + _MILLISECOND[text[20:23]]
+        time_ms = local_ms - _offset_ms(text[23:])
     except KeyError:
         return _parse_any_form(text)
+    return _in_range(time_ms, text)
 
 
 def format_time_ms(time_ms: int) -> str:
@@ -47,14 +50,31 @@ def _parse_any_form(text: str) -> int:
     match = _GRAMMAR.fullmatch(text)
     if match is None:
         raise _invalid(text)
-    minute, second, fraction, sign, hours, minutes = match.groups()
-    time_ms = _minute_ms(minute) + int(second) * 1000 + int((fraction or "")[:3].ljust(3, "0"))
-    if sign:
-        offset_ms = (int(hours) * 60 + int(minutes)) * MINUTE_MS
-        time_ms += offset_ms if sign == "-" else -offset_ms
-    if not _FIRST_MS <= time_ms <= _LAST_MS:
-        raise _invalid(text)
-    return time_ms
+    minute, second, fraction, *offset = match.groups()
+    local_ms = _minute_ms(minute) + int(second) * 1000 + int((fraction or "")[:3].ljust(3, "0"))
+    return _in_range(local_ms - _signed_ms(*offset), text)
+
+
+@lru_cache(maxsize=8192)
+def _offset_ms(rest: str) -> int:
+    """What stands behind the milliseconds: finer digits, which are cut off, and Z or an offset."""
+    match = _REST.fullmatch(rest)
+    if match is None:
+        raise KeyError(rest)
+    return _signed_ms(*match.groups())
+
+
+def _signed_ms(sign: str | None, hours: str, minutes: str) -> int:
+    if sign is None:
+        return 0
+    offset_ms = (int(hours) * 60 + int(minutes)) * MINUTE_MS
+    return offset_ms if sign == "+" else -offset_ms
+
+
+def _in_range(time_ms: int, text: str) -> int:
+    if _FIRST_MS <= time_ms <= _LAST_MS:
+        return time_ms
+    raise _invalid(text)
 
 
 @lru_cache(maxsize=4096)

@@ -11,10 +11,11 @@ endian, which leaves 6 bytes to the time: up to the year 6429.
 Facts are only ever added. This module knows nothing of spans, sessions or blocks.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.outcomes import Outcome
 
@@ -33,13 +34,36 @@ INDEX_MASK: Final = (1 << 24) - 1
 IDENTITY_MASK: Final = (1 << 64) - 1
 KIND_MASK: Final = (1 << 8) - 1
 
+# Later than any time: the earliest of none.
+_NEVER_MS: Final = 1 << 62
+
 # Looking a member up on its enum costs more than the rest of a repeat.
 _FACT, _REPEAT, _CONFLICT = Outcome.FACT, Outcome.REPEAT, Outcome.CONFLICT
 
 
 def identity_of(source: str, event_id: str) -> int:
     """Return the 64 bits that stand for an event's (`source`, `id`): the same on every machine, for ever."""
-    return int.from_bytes(blake2b(f"{source}|{event_id}".encode(), digest_size=8).digest(), "big")
+    state = _begun(source).copy()
+    state.update(event_id.encode())
+    return int.from_bytes(state.digest(), "big")
+
+
+@lru_cache(maxsize=1024)
+def _begun(source: str) -> blake2b:
+    """The hash of `source|id`, as far as it is the same for all events of a source."""
+    return blake2b(f"{source}|".encode(), digest_size=8)
+
+
+# The arguments of `FactSet.add`: time_ms, kind, identity, handoff_id, user_id, channel.
+NewFact = tuple[int, int, int, str, str, str]
+
+
+class Added(NamedTuple):
+    """What came of adding facts: how many were new, how many in conflict, and the earliest time of those."""
+
+    facts: int
+    conflicts: int
+    earliest_ms: int
 
 
 class FactSet:
@@ -76,6 +100,30 @@ class FactSet:
         if index is None:
             index = self._new_line(line)
         return self._insert((time_ms << 8 | kind) << 88 | identity << 24 | index)
+
+    def add_all(self, facts: Iterable[NewFact]) -> Added:
+        """Do what `add` does for each of these facts, at half its cost."""
+        lines, winners, unsaved = self._lines, self._winners, self._unsaved
+        added = conflicts = 0
+        earliest_ms = _NEVER_MS
+        for time_ms, kind, identity, handoff_id, user_id, channel in facts:
+            line = f"{handoff_id}|{user_id}|{channel}"
+            index = lines.get(line)
+            if index is None:
+                index = self._new_line(line)
+            fact = (time_ms << 8 | kind) << 88 | identity << 24 | index
+            known = winners.get(identity)
+            if known is None:
+                winners[identity] = fact
+                unsaved.append(fact)
+                added += 1
+            elif known == fact or self._insert_copy(identity, known, fact) is _REPEAT:
+                continue
+            else:
+                conflicts += 1
+            if time_ms < earliest_ms:
+                earliest_ms = time_ms
+        return Added(added, conflicts, earliest_ms)
 
     def merge(self, other: "FactSet") -> None:
         """Make this set the union of both; what it did not hold is unsaved here, even if saved there."""

@@ -3,7 +3,7 @@
 Test traffic is the caller's to set aside first, so that it competes with no fact. No reading of bytes here.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from schemas.events import AlertDelivered, AlertFailed, Closed, HandoffEnded, HandoffStarted, Message
 from sessionizer.alerts import Report
@@ -13,21 +13,11 @@ from sessionizer.facts import (
     HANDOFF_ENDED,
     HANDOFF_STARTED,
     USER_MESSAGE,
+    NewFact,
     identity_of,
 )
 
 _KIND_OF_AUTHOR: Final = {"user": USER_MESSAGE, "bot": BOT_MESSAGE}
-
-
-class NewFact(NamedTuple):
-    """The arguments of `FactSet.add`."""
-
-    time_ms: int
-    kind: int
-    identity: int
-    handoff_id: str
-    user_id: str
-    channel: str
 
 
 def fact_of(event: Message | Closed | HandoffStarted | HandoffEnded, time_ms: int) -> NewFact | None:
@@ -45,7 +35,7 @@ def fact_of(event: Message | Closed | HandoffStarted | HandoffEnded, time_ms: in
         handoff_id = event["data"]["handoff_id"]
     data = event["data"]
     identity = identity_of(event["source"], event["id"])
-    return NewFact(time_ms, kind, identity, handoff_id, data["user_id"], data["channel"])
+    return time_ms, kind, identity, handoff_id, data["user_id"], data["channel"]
 
 
 def report_of(event: AlertDelivered | AlertFailed, time_ms: int) -> Report | None:

@@ -14,9 +14,8 @@ from heapq import heappop, heappush
 
 from schemas.outcomes import Outcome
 from sessionizer.bill import Block, bill
-from sessionizer.facts import FactSet
+from sessionizer.facts import FactSet, NewFact
 from sessionizer.ids import usage_session_id
-from sessionizer.intake import NewFact
 from sessionizer.rules import RuleBook
 from sinks.ledger import Checkpoint, ChunkRow, ConversationRow, RecordRow, StoredConversation, VoidRow
 
@@ -37,7 +36,7 @@ class Conversation:
         "conversation_id",
         "facts",
         "key",
-        "late",
+        "late_before_ms",
         "record_ids",
         "settles_ms",
         "written",
@@ -52,7 +51,8 @@ class Conversation:
         # The records told, by session start and block; empty after a look-up, whose record_ids say only
         # which exist.
         self.written: dict[tuple[int, int], tuple[bytes, Block]] = {}
-        self.late = False
+        # A fact came when sessions that settle before this had settled: what it adds to them corrects.
+        self.late_before_ms = 0
 
     def restore(self, stored: StoredConversation) -> None:
         """Take on what the ledger holds of it."""
@@ -69,7 +69,7 @@ class Conversation:
         billed = bill(self.facts, in_force)
         self._write(billed.blocks, shard, settled_before_ms, checkpoint)
         self.settles_ms = billed.settles_ms
-        self.late = False
+        self.late_before_ms = 0
         checkpoint.conversations.append(
             ConversationRow(
                 key=self.key,
@@ -122,7 +122,7 @@ class Conversation:
             bot_messages=block.bot_messages,
             status=status,
             revision=revision,
-            late=self.late,
+            late=block.settles_ms < self.late_before_ms,
             settles_ms=block.settles_ms,
             shard=shard,
         )
@@ -162,16 +162,18 @@ class ConversationShard:
 
     def merge(self, by_key: Mapping[bytes, Sequence[NewFact]], settled_before_ms: int) -> Counter[Outcome]:
         """Add facts to conversations in memory; return how many had which outcome."""
-        outcomes: Counter[Outcome] = Counter()
-        for kafka_key, facts in by_key.items():
+        facts = conflicts = 0
+        for kafka_key, read in by_key.items():
             conversation = self._conversations[kafka_key]
-            add, revision = conversation.facts.add, conversation.facts.revision
-            for fact in facts:
-                outcomes[add(*fact)] += 1
-            if conversation.facts.revision > revision:
+            added = conversation.facts.add_all(read)
+            if added.facts or added.conflicts:
+                facts += added.facts
+                conflicts += added.conflicts
                 self._touched[kafka_key] = conversation
-                conversation.late |= min(facts)[0] < settled_before_ms
-        return outcomes
+                if added.earliest_ms < settled_before_ms:
+                    conversation.late_before_ms = settled_before_ms
+        repeats = sum(map(len, by_key.values())) - facts - conflicts
+        return +Counter({Outcome.FACT: facts, Outcome.CONFLICT: conflicts, Outcome.REPEAT: repeats})
 
     def take(self, settled_before_ms: int, checkpoint: Checkpoint) -> None:
         """Put all that changed since the last take into a checkpoint."""

@@ -62,29 +62,31 @@ class Reader:
 
     def read(self, batch: Batch) -> Reading:
         """Read every record of a batch; none can make it fail."""
-        reading = Reading()
+        reading, topic, take, known = Reading(), self._topic, self._take, self._known
+        by_key, outcomes = reading.by_key, reading.outcomes
+        most_ahead_ms, most_behind_ms = self._contract.max_ahead_ms, -self._contract.max_age_ms
+        newest_ms = 0
         for record in batch.records:
             try:
-                self._read(record, reading)
+                event, time_ms = decode(record.value, topic)
+                if not most_behind_ms <= time_ms - record.timestamp <= most_ahead_ms:
+                    check_clock(time_ms, record.timestamp, most_ahead_ms, -most_behind_ms)
+                key = check_key(event, record.key)
+                if key not in by_key and key not in known:
+                    check_partition(key, self._source.partition, self._partitions)
             except Rejected as rejected:
                 self._reject(record, rejected, reading)
+                continue
+            if time_ms > newest_ms:
+                newest_ms = time_ms
+            if event["data"]["developer"]:
+                outcomes[self._test_traffic] += 1
+            elif taken := take(event, time_ms):
+                by_key[key].append(taken)
+            else:
+                outcomes[self._unbilled] += 1
+        reading.newest_ms = newest_ms
         return reading
-
-    def _read(self, record: Record, reading: Reading) -> None:
-        contract = self._contract
-        event, time_ms = decode(record.value, self._topic)
-        check_clock(time_ms, record.timestamp, contract.max_ahead_ms, contract.max_age_ms)
-        key = check_key(event, record.key)
-        if key not in reading.by_key and key not in self._known:
-            check_partition(key, self._source.partition, self._partitions)
-        if time_ms > reading.newest_ms:
-            reading.newest_ms = time_ms
-        if event["data"]["developer"]:
-            reading.outcomes[self._test_traffic] += 1
-        elif taken := self._take(event, time_ms):
-            reading.by_key[key].append(taken)
-        else:
-            reading.outcomes[self._unbilled] += 1
 
     def _reject(self, record: Record, rejected: Rejected, reading: Reading) -> None:
         if rejected.reason is Reason.UNKNOWN_TYPE and _type_of(record.value) in self._contract.ignored_types:

@@ -42,10 +42,10 @@ class Totals:
             self.outcomes[key.outcome] = self.outcomes.get(key.outcome, 0) + count
             if key.reason:
                 self.dead_letters[key.reason] = self.dead_letters.get(key.reason, 0) + count
-        for change in saved.changes:
+        for change, count in saved.changes.items():
             name = f"{change.kind} {change.status}"
-            self.records[name] = self.records.get(name, 0) + 1
-            self.corrections += change.corrected
+            self.records[name] = self.records.get(name, 0) + count
+            self.corrections += change.corrected * count
 
 
 class Telemetry:
@@ -61,10 +61,10 @@ class Telemetry:
         self.metrics.checkpoint_seconds.observe(saved.seconds)
         for key, count in saved.outcomes.items():
             self.metrics.events.labels(key.source.topic, key.outcome, key.reason).inc(count)
-        for change in saved.changes:
-            self.metrics.records.labels(change.kind, change.status).inc()
+        for change, count in saved.changes.items():
+            self.metrics.records.labels(change.kind, change.status).inc(count)
             if change.corrected:
-                self.metrics.corrections.labels(change.kind).inc()
+                self.metrics.corrections.labels(change.kind).inc(count)
 
     def measure(self, engine: Engine, states: Mapping[SourcePartition, FetchState], *, ready: bool) -> None:
         """Bring the gauges up to date: they speak of what is owned now."""

@@ -27,6 +27,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import aiokafka
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
@@ -42,6 +43,15 @@ from sinks.ledger import Position, SourcePartition
 from streams.batches import Batch
 
 FETCH_MAX_WAIT_MS = 500
+
+
+def _as_it_is(_records: PartitionRecords, _tp: Any, record: Any) -> Any:
+    return record
+
+
+# aiokafka makes a second object of each record it has parsed, with twelve fields; its own one has all that a
+# `Record` needs.
+PartitionRecords._consumer_record = _as_it_is
 
 
 class PositionLost(Exception):
