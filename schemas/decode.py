@@ -27,7 +27,7 @@ __all__ = [
 
 MAX_VALUE_BYTES: Final = 1_048_576
 
-# Names of fields come again and again, texts hardly ever: looking texts up in a cache costs more than it saves.
+# Names of fields come again and again, texts hardly ever: a cache of texts costs more than it saves.
 _CONFIG: Final = ConfigDict(cache_strings="keys")
 _VALIDATE: Final[dict[Topic, Callable[[bytes], Event]]] = {
     Topic.CONVERSATION: TypeAdapter(ConversationEvent, config=_CONFIG).validator.validate_json,

@@ -69,10 +69,15 @@ def connecting(what: str = "PostgreSQL") -> Iterator[None]:
         raise Refused(f"{what} refuses: {error}") from error
 
 
-async def create_pool(dsn: str, role: Role, *, size: int) -> asyncpg.Pool:
-    """A pool whose connections act as `role`. Raises `Unreachable` and `Refused`."""
+async def create_pool(dsn: str, role: Role, *, size: int, first: str | None = None) -> asyncpg.Pool:
+    """A pool whose connections act as `role` and ran the SQL in `first`. Raises `Unreachable` and `Refused`."""
+
+    async def prepare(connection: asyncpg.Connection) -> None:
+        if first is not None:
+            await connection.execute(first)
+
     with connecting():
-        return await asyncpg.create_pool(dsn, min_size=1, max_size=size, **_options(role))
+        return await asyncpg.create_pool(dsn, min_size=1, max_size=size, init=prepare, **_options(role))
 
 
 async def connect(dsn: str, role: Role) -> asyncpg.Connection:

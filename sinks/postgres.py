@@ -44,7 +44,8 @@ class PostgresLedger:
     @classmethod
     async def open(cls, dsn: str, *, algorithm: int) -> PostgresLedger:
         """Connect as the worker's role; every record keeps `algorithm`, the version of the rule's code."""
-        return cls(await create_pool(dsn, Role.WORKER, size=4), algorithm)
+        pool = await create_pool(dsn, Role.WORKER, size=4, first=statement("incoming"))
+        return cls(pool, algorithm)
 
     async def close(self) -> None:
         """Close all connections, at once."""
@@ -190,13 +191,14 @@ async def _write(
 ) -> list[asyncpg.Record]:
     changed: list[asyncpg.Record] = []
     if checkpoint.conversations:
-        await _execute(connection, "save_conversations", checkpoint.conversations, uuid_columns=1)
+        await _copy(connection, "incoming_conversation", checkpoint.conversations)
+        await connection.execute(statement("save_conversations"))
     if checkpoint.chunks:
-        await _execute(connection, "append_facts", checkpoint.chunks, uuid_columns=1)
+        await _copy(connection, "incoming_fact_chunk", checkpoint.chunks)
+        await connection.execute(statement("append_facts"))
     if checkpoint.records:
-        columns = _columns(checkpoint.records, 20)
-        columns[0] = _uuids(columns[0])
-        changed += await connection.fetch(statement("save_records"), *columns, algorithm)
+        await _copy(connection, "incoming_record", checkpoint.records)
+        changed += await connection.fetch(statement("save_records"), algorithm)
     if checkpoint.voids:
         ids, revisions = _columns(checkpoint.voids, 2)
         changed += await connection.fetch(statement("void_records"), _uuids(ids), revisions)
@@ -223,6 +225,10 @@ async def _count_outcomes(connection: asyncpg.Connection, checkpoint: Checkpoint
     if checkpoint.outcomes:
         rows = [(*key.source, key.outcome, key.reason, count) for key, count in checkpoint.outcomes.items()]
         await _execute(connection, "count_outcomes", rows)
+
+
+async def _copy(connection: asyncpg.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    await connection.copy_records_to_table(table, schema_name="pg_temp", records=rows)
 
 
 async def _execute(

@@ -28,3 +28,9 @@ grant select on billing.rule_set, billing.schema_migration to quarterhour_worker
 
 -- Consumers and the aggregator: the contract views, nothing else.
 grant select on billing.session_records, billing.session_record_changes to quarterhour_reader, quarterhour_aggregator;
+
+-- Rows on their way into the ledger rest in temporary tables of the worker's connections.
+do $$
+begin
+  execute format('grant temporary on database %I to quarterhour_worker', current_database());
+end $$;

@@ -1,3 +1,2 @@
 insert into billing.fact_chunk (conversation_key, revision, facts, strings)
-select n.conversation_key, n.revision, n.facts, n.strings
-from unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[]) as n(conversation_key, revision, facts, strings)
+select encode(n.conversation_key, 'hex')::uuid, n.revision, n.facts, n.strings from pg_temp.incoming_fact_chunk n

@@ -2,16 +2,12 @@
 -- ever was final stays final and the change is a correction; one that was not takes the new status. Times are computed
 -- from whole milliseconds: a float of seconds is no longer exact to the microsecond from the year 2242 on.
 with incoming as (
-  select session_id, kind, account_id, bot_id, user_id, channel, subject_id,
+  select encode(session_id, 'hex')::uuid as session_id, kind, account_id, bot_id, user_id, channel, subject_id,
          timestamptz 'epoch' + session_started_ms * interval '1 millisecond' as session_started_at, block,
          timestamptz 'epoch' + started_ms * interval '1 millisecond' as started_at,
          timestamptz 'epoch' + ended_ms * interval '1 millisecond' as ended_at,
          bot_ms, agent_ms, user_messages, bot_messages, status, revision, late, settles_at_ms, shard
-  from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[],
-              $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::bigint[],
-              $18::bool[], $19::bigint[], $20::int[])
-       as n(session_id, kind, account_id, bot_id, user_id, channel, subject_id, session_started_ms, block,
-            started_ms, ended_ms, bot_ms, agent_ms, user_messages, bot_messages, status, revision, late, settles_at_ms, shard)
+  from pg_temp.incoming_record
   order by session_id
 )
 insert into billing.session_record as r
@@ -19,7 +15,7 @@ insert into billing.session_record as r
    bot_ms, agent_ms, user_messages, bot_messages, status, revision, corrected_at, algorithm, shard, settles_at_ms)
 select session_id, kind, account_id, bot_id, user_id, channel, subject_id, session_started_at, block, started_at, ended_at,
        bot_ms, agent_ms, user_messages, bot_messages, status, revision,
-       case when late and status = 'final' then now() end, $21::int, shard, settles_at_ms
+       case when late and status = 'final' then now() end, $1::int, shard, settles_at_ms
 from incoming
 on conflict (session_id) do update
 set user_id = excluded.user_id, channel = excluded.channel, started_at = excluded.started_at, ended_at = excluded.ended_at,
