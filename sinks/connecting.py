@@ -70,7 +70,7 @@ def connecting(what: str = "PostgreSQL") -> Iterator[None]:
 
 
 async def create_pool(dsn: str, role: Role, *, size: int, first: str | None = None) -> asyncpg.Pool:
-    """A pool whose connections act as `role` and ran the SQL in `first`. Raises `Unreachable` and `Refused`."""
+    """A pool whose connections act as `role` and ran `first`. Raises `Unreachable` and `Refused`."""
 
     async def prepare(connection: asyncpg.Connection) -> None:
         if first is not None:

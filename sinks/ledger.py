@@ -7,6 +7,7 @@ section 2).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -174,7 +175,7 @@ class Checkpoint:
 
 
 class RecordChange(NamedTuple):
-    """What a checkpoint did to records of one kind: new status and whether it corrected a final record."""
+    """What a checkpoint did to some records: their kind, new status, and whether that was a correction."""
 
     kind: str
     status: str
@@ -213,6 +214,6 @@ class Ledger(Protocol):
         """The alert deliveries of these 16-byte session ids that the ledger holds."""
         ...
 
-    async def save(self, checkpoint: Checkpoint) -> list[RecordChange]:
+    async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:
         """Save all of it, or raise: `Fenced` if a partition is not where and whose the checkpoint says."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -117,7 +118,7 @@ class PostgresLedger:
             for topic, partition, outcome, reason, records in rows
         }
 
-    async def save(self, checkpoint: Checkpoint) -> list[RecordChange]:
+    async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:
         """See `Ledger.save`."""
         return await self._in_transaction("save", lambda it: _save(it, checkpoint, self._algorithm))
 
@@ -152,19 +153,21 @@ class PostgresLedger:
                     cut.cancel()
 
 
-async def _save(connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int) -> list[RecordChange]:
+async def _save(
+    connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int
+) -> Counter[RecordChange]:
     if not await _pass_fence(connection, checkpoint):
-        return []
-    changed = await _write(connection, checkpoint, algorithm)
-    finalised = await _settle(connection, checkpoint)
-    published = [row["session_id"] for row in changed if row["status"] != "open"]
-    published += [row["session_id"] for row in finalised]
+        return Counter()
+    await _write(connection, checkpoint, algorithm)
+    await _settle(connection, checkpoint)
     await _count_outcomes(connection, checkpoint)
-    if published:
-        await connection.execute(statement("publish_changes"), published)
-    return [RecordChange(row["kind"], row["status"], row["corrected"]) for row in changed] + [
-        RecordChange(row["kind"], "final", False) for row in finalised
-    ]
+    sums = await connection.fetch(statement("sum_changes"))
+    changes = Counter(
+        {RecordChange(kind, status, corrected): count for kind, status, corrected, count in sums}
+    )
+    if any(change.status != "open" for change in changes):
+        await connection.execute(statement("publish_changes"))
+    return changes
 
 
 async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) -> bool:
@@ -186,10 +189,7 @@ async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) ->
     raise Fenced(f"not all of {len(advances)} partitions are where and whose they were: nothing was saved")
 
 
-async def _write(
-    connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int
-) -> list[asyncpg.Record]:
-    changed: list[asyncpg.Record] = []
+async def _write(connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int) -> None:
     if checkpoint.conversations:
         await _copy(connection, "incoming_conversation", checkpoint.conversations)
         await connection.execute(statement("save_conversations"))
@@ -198,27 +198,22 @@ async def _write(
         await connection.execute(statement("append_facts"))
     if checkpoint.records:
         await _copy(connection, "incoming_record", checkpoint.records)
-        changed += await connection.fetch(statement("save_records"), algorithm)
+        await connection.execute(statement("save_records"), algorithm)
     if checkpoint.voids:
         ids, revisions = _columns(checkpoint.voids, 2)
-        changed += await connection.fetch(statement("void_records"), _uuids(ids), revisions)
+        await connection.execute(statement("void_records"), _uuids(ids), revisions)
     if checkpoint.alert_reports:
         await _execute(connection, "save_alert_reports", checkpoint.alert_reports, uuid_columns=1)
     if checkpoint.dead_letters:
         rows = [(*letter.source, *letter[1:]) for letter in checkpoint.dead_letters]
         await _execute(connection, "save_dead_letters", rows)
-    return [row for row in changed if row["changed"]]
 
 
-async def _settle(connection: asyncpg.Connection, checkpoint: Checkpoint) -> list[asyncpg.Record]:
-    if not checkpoint.settled:
-        return []
-    shards, before = _columns(checkpoint.settled, 2)
-    finalised: list[asyncpg.Record] = await connection.fetch(
-        statement("finalise_records"), shards, before, SETTLE_LIMIT
-    )
-    await connection.execute(statement("settle_conversations"), shards, before, SETTLE_LIMIT)
-    return finalised
+async def _settle(connection: asyncpg.Connection, checkpoint: Checkpoint) -> None:
+    if checkpoint.settled:
+        shards, before = _columns(checkpoint.settled, 2)
+        await connection.execute(statement("finalise_records"), shards, before, SETTLE_LIMIT)
+        await connection.execute(statement("settle_conversations"), shards, before, SETTLE_LIMIT)
 
 
 async def _count_outcomes(connection: asyncpg.Connection, checkpoint: Checkpoint) -> None:

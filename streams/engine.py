@@ -188,7 +188,7 @@ class Engine:
                 raise
             if claim is self._claim:
                 await self._after(claim, checkpoint)
-            self._on_saved(Saved(checkpoint.outcomes, Counter(changes), monotonic() - started))
+            self._on_saved(Saved(checkpoint.outcomes, changes, monotonic() - started))
 
     async def hand_over(self, limit_seconds: float) -> None:
         """Save a last time if that succeeds within the limit, then give the claim up, whatever happened."""

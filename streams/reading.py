@@ -14,7 +14,7 @@ from typing import Any
 from schemas.decode import Rejected, check_clock, check_key, check_partition, decode
 from schemas.outcomes import Outcome
 from schemas.reasons import Reason
-from schemas.topics import Topic
+from schemas.topics import Topic, key_of
 from sessionizer.intake import fact_of, report_of
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
 from streams.batches import Batch, Record
@@ -71,7 +71,9 @@ class Reader:
                 event, time_ms = decode(record.value, topic)
                 if not most_behind_ms <= time_ms - record.timestamp <= most_ahead_ms:
                     check_clock(time_ms, record.timestamp, most_ahead_ms, -most_behind_ms)
-                key = check_key(event, record.key)
+                key = key_of(event)
+                if key != record.key:
+                    check_key(event, record.key)
                 if key not in by_key and key not in known:
                     check_partition(key, self._source.partition, self._partitions)
             except Rejected as rejected:

@@ -220,7 +220,7 @@ class StreamWorker:
         while True:
             with _Fatal():
                 await self._checkpoint()
-            # From the end of one: a ledger that is busy is asked less often, and each bill is computed less often.
+            # From the end of one: a busy ledger is asked less often, and each bill is computed less often.
             await self._pause_until(time.monotonic() + interval)
 
     async def _pause_until(self, then: float) -> None:

@@ -1,7 +1,7 @@
 """`python -m tests.seeds`: `quarterhour sessionize` beside the reference model, on many seeds of traffic.
 
-Each seed's events go through the command as a user would run it; the records are compared by id, in all fields
-but those that depend on the order of arrival. Exit status 1 if any row differs or there are none.
+Each seed's events go through the command as a user would run it; the records are compared by id, in all
+fields but those that depend on the order of arrival. Exit status 1 if any row differs or there are none.
 """
 
 import json

@@ -8,6 +8,9 @@ with due as materialized (
     order by s.settles_at_ms limit $3
   ) r
   order by r.session_id
+), finalised as (
+  update billing.session_record r set status = 'final' from due where r.session_id = due.session_id
+  returning r.session_id, r.kind
 )
-update billing.session_record r set status = 'final' from due where r.session_id = due.session_id
-returning r.session_id, r.kind
+insert into pg_temp.changed_record (session_id, kind, status, corrected)
+select session_id, kind, 'final', false from finalised

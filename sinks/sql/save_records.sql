@@ -9,7 +9,7 @@ with incoming as (
          bot_ms, agent_ms, user_messages, bot_messages, status, revision, late, settles_at_ms, shard
   from pg_temp.incoming_record
   order by session_id
-)
+), saved as (
 insert into billing.session_record as r
   (session_id, kind, account_id, bot_id, user_id, channel, subject_id, session_started_at, block, started_at, ended_at,
    bot_ms, agent_ms, user_messages, bot_messages, status, revision, corrected_at, algorithm, shard, settles_at_ms)
@@ -30,5 +30,9 @@ set user_id = excluded.user_id, channel = excluded.channel, started_at = exclude
       else r.corrected_at
     end
 where not billing.same_bill(r, excluded) or r.settles_at_ms <> excluded.settles_at_ms
-returning new.session_id, new.kind, new.status, new.corrected_at is not distinct from now() as corrected,
+returning new.session_id as session_id, new.kind as kind, new.status as status,
+          new.corrected_at is not distinct from now() as corrected,
           old.revision is distinct from new.revision or old.status is distinct from new.status as changed
+)
+insert into pg_temp.changed_record (session_id, kind, status, corrected)
+select session_id, kind, status, corrected from saved where changed

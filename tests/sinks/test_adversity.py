@@ -82,7 +82,7 @@ async def test_a_commit_whose_answer_was_lost_is_recognised(relayed, inspect):
     found.cut_after = _never
     before = await inspect.everything()
     assert len(before["session_record"]) == 2
-    assert await ledger.save(checkpoint) == []
+    assert not await ledger.save(checkpoint)
     assert await inspect.everything() == before
 
 

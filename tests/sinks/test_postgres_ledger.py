@@ -29,7 +29,7 @@ async def test_more_than_one_checkpoint_can_settle_is_settled_by_the_next_oldest
     final = []
     for _ in range(4):
         changes = await ledger.save(worker.checkpoint(settled=settled(NOON_MS + 1)))
-        final.append(len(changes))
+        final.append(changes.total())
     assert final == [2, 2, 1, 0]
     order = [int.from_bytes(change.record.session_id, "big") for change in await inspect.changes()]
     assert [set(order[:2]), set(order[2:4]), set(order[4:])] == [{4, 3}, {2, 1}, {0}]
@@ -62,5 +62,5 @@ async def test_the_default_rules_are_in_force_from_the_first(ledger):
 async def test_a_large_checkpoint_is_saved_in_one_piece(ledger, inspect):
     worker = await start_worker(ledger)
     rows = [usage(number, user_id="u" * 200) for number in range(20_000)]
-    assert len(await ledger.save(worker.checkpoint(records=rows))) == 20_000
+    assert (await ledger.save(worker.checkpoint(records=rows))).total() == 20_000
     assert [record.session_id for record in await inspect.records()] == [id_of(n) for n in range(20_000)]
