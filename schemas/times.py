@@ -36,7 +36,7 @@ def parse_time_ms(text: str) -> int:
         time_ms = local_ms - _offset_ms(text[23:])
     except KeyError:
         return _parse_any_form(text)
-    return _in_range(time_ms, text)
+    return time_ms if _FIRST_MS <= time_ms <= _LAST_MS else _in_range(time_ms, text)
 
 
 def format_time_ms(time_ms: int) -> str:
