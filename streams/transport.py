@@ -24,10 +24,10 @@ the version.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import aiokafka
-from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
@@ -41,17 +41,9 @@ from faust.types.tuples import ConsumerMessage
 
 from sinks.ledger import Position, SourcePartition
 from streams.batches import Batch
+from streams.runs import hand_over_runs
 
 FETCH_MAX_WAIT_MS = 500
-
-
-def _as_it_is(_records: PartitionRecords, _tp: Any, record: Any) -> Any:
-    return record
-
-
-# aiokafka makes a second object of each record it has parsed, with twelve fields; its own one has all that a
-# `Record` needs.
-PartitionRecords._consumer_record = _as_it_is
 
 
 class PositionLost(Exception):
@@ -100,6 +92,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         conf = self.app.conf
         self._assignor = self.app.assignor
         self._read_to = {}
+        hand_over_runs()
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
@@ -177,7 +170,8 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             start = self._read_to[source]
             if state.has_valid_position and state.position != start:
                 end = self._read_to[source] = state.position
-                batches[TP(*tp)] = Batch(source, start, end, fetched.get(tp, []), self._claim_number)
+                records = list(chain.from_iterable(fetched.get(tp, ())))
+                batches[TP(*tp)] = Batch(source, start, end, records, self._claim_number)
         return batches
 
     def is_current(self, batch: Batch) -> bool:
