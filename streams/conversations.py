@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from schemas.outcomes import Outcome
 from sessionizer.bill import Block, bill
 from sessionizer.facts import FactSet, NewFact
-from sessionizer.ids import usage_session_id
+from sessionizer.ids import usage_session_bytes
 from sessionizer.rules import RuleBook
 from sinks.ledger import Checkpoint, ChunkRow, ConversationRow, RecordRow, StoredConversation, VoidRow
 
@@ -101,7 +101,7 @@ class Conversation:
         self.record_ids = b"".join(ids)
 
     def _session_id(self, place: tuple[int, int]) -> bytes:
-        return usage_session_id(self.account_id, self.bot_id, self.conversation_id, *place).bytes
+        return usage_session_bytes(self.account_id, self.bot_id, self.conversation_id, *place)
 
     def _record(self, session_id: bytes, block: Block, status: str, revision: int, shard: int) -> RecordRow:
         return RecordRow(
