@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
 
 import faust
@@ -85,6 +85,8 @@ class StreamWorker:
         self._drain_to = drain_to
         self._engine = Engine(ledger, plan, self.telemetry.saved)
         self._watchdog = Watchdog()
+        # Faust wants a folder of its own; nothing of ours is in it.
+        self._folder = TemporaryDirectory(prefix="quarterhour-worker-")
         self._checkpointed_at = time.monotonic()
         self._answered_at = time.monotonic()
         self._checkpoints: asyncio.Task[None] | None = None
@@ -104,6 +106,7 @@ class StreamWorker:
                 leave(Exit.BUG, f"ended with status {ended.code}")
         finally:
             self._watchdog.stop()
+            self._folder.cleanup()
 
     # -- What the transport asks (streams.transport.Owner)
 
@@ -165,7 +168,7 @@ class StreamWorker:
             table_standby_replicas=1,
             topic_disable_leader=True,
             topic_allow_declare=False,
-            datadir=mkdtemp(prefix="quarterhour-worker-"),
+            datadir=self._folder.name,
             web_bind=membership.web_bind,
             web_host=membership.web_bind,
             web_port=membership.web_port,
