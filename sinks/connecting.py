@@ -45,6 +45,7 @@ _UNREACHABLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
     asyncpg.LockNotAvailableError,
+    asyncpg.InternalClientError,  # the driver's own confusion when a session ends between two of its calls
 )
 
 
