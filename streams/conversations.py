@@ -27,6 +27,10 @@ def conversation_key(kafka_key: bytes) -> bytes:
     return blake2b(kafka_key, digest_size=ID_BYTES).digest()
 
 
+class CorruptFacts(Exception):
+    """The ledger's facts of a conversation are not as many as it says. The worker must stop."""
+
+
 class Conversation:
     """One conversation: its facts, and what of their bill the ledger has been told."""
 
@@ -57,6 +61,12 @@ class Conversation:
     def restore(self, stored: StoredConversation) -> None:
         """Take on what the ledger holds of it."""
         self.facts = FactSet.load(stored.facts, stored.strings)
+        if self.facts.revision != stored.revision:
+            # Better no bill than one computed from fewer facts than there were.
+            raise CorruptFacts(
+                f"conversation {self.account_id}|{self.bot_id}|{self.conversation_id}: "
+                f"the ledger says {stored.revision} facts and holds {self.facts.revision}"
+            )
         self.settles_ms = stored.settles_ms
         self.record_ids = stored.record_ids
 

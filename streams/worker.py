@@ -23,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from sinks.ledger import Fenced, Position, SourcePartition
 from sinks.postgres import PostgresLedger
+from streams.conversations import CorruptFacts
 from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
 from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
@@ -51,6 +52,7 @@ _EXITS: dict[type[BaseException], Exit] = {
     PositionLost: Exit.REFUSED,
     UnfitAssignment: Exit.BUG,
     BrokenChain: Exit.BUG,
+    CorruptFacts: Exit.BUG,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,7 @@ from sinks.ledger import Fenced, SourcePartition, Unreachable
 from sinks.postgres import PostgresLedger
 from sinks.views import read_session_records
 from streams.batches import Batch
+from streams.conversations import CorruptFacts
 from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
 from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
@@ -261,6 +263,24 @@ async def test_a_conversation_touched_while_it_settles_stays_in_memory(
     await engine.checkpoint()
     comparison = compare(await records_of(database), log.expected())
     assert comparison.equal, comparison.report("ledger", "reference")
+
+
+async def test_a_conversation_with_a_chunk_lost_is_not_billed_from_the_rest(
+    ledger: PostgresLedger, database: str
+) -> None:
+    log, engine, (name,) = Log(), Engine(ledger, PLAN), _names_of_partition(0, 1)
+    for minute in range(2):
+        log.append([event("user", NOON_MS + minute * MINUTE_MS, name)])
+        await engine.claim(SOURCES)
+        await read_all(engine, log)
+        await engine.checkpoint()
+    connection = await asyncpg.connect(database)
+    await connection.execute("delete from billing.fact_chunk where revision = 1")
+    await connection.close()
+    log.append([event("user", NOON_MS + 2 * MINUTE_MS, name)])
+    await engine.claim(SOURCES)
+    with pytest.raises(CorruptFacts, match=rf"acme\|sales\|{name}: the ledger says 2 facts and holds 1"):
+        await read_all(engine, log)
 
 
 async def test_a_worker_that_gets_half_a_shard_refuses(ledger: PostgresLedger) -> None:
