@@ -203,7 +203,8 @@ async def _write(connection: asyncpg.Connection, checkpoint: Checkpoint, algorit
         ids, revisions = _columns(checkpoint.voids, 2)
         await connection.execute(statement("void_records"), _uuids(ids), revisions)
     if checkpoint.alert_reports:
-        await _execute(connection, "save_alert_reports", checkpoint.alert_reports, uuid_columns=1)
+        reports = [(DriverUUID(report.session_id), *report[1:]) for report in checkpoint.alert_reports]
+        await _execute(connection, "save_alert_reports", reports)
     if checkpoint.dead_letters:
         rows = [(*letter.source, *letter[1:]) for letter in checkpoint.dead_letters]
         await _execute(connection, "save_dead_letters", rows)
@@ -226,13 +227,8 @@ async def _copy(connection: asyncpg.Connection, table: str, rows: Sequence[Seque
     await connection.copy_records_to_table(table, schema_name="pg_temp", records=rows)
 
 
-async def _execute(
-    connection: asyncpg.Connection, name: str, rows: Sequence[Sequence[Any]], uuid_columns: int = 0
-) -> None:
-    columns = _columns(rows, len(rows[0]))
-    for index in range(uuid_columns):
-        columns[index] = _uuids(columns[index])
-    await connection.execute(statement(name), *columns)
+async def _execute(connection: asyncpg.Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:
+    await connection.execute(statement(name), *_columns(rows, len(rows[0])))
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

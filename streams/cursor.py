@@ -25,7 +25,7 @@ class Cursor:
     """The progress of one source partition under one claim."""
 
     source: SourcePartition
-    saved_offset: int
+    taken_offset: int
     next_offset: int
     clock_ms: int
     gap_count: int = 0
@@ -57,8 +57,8 @@ class Cursor:
 
     def take(self) -> Advance:
         """What a checkpoint must save of this partition; the next one starts where this ends."""
-        advance = Advance(self.source, self.saved_offset, self.next_offset, self.clock_ms, self.gap_count)
-        self.saved_offset, self.gap_count = self.next_offset, 0
+        advance = Advance(self.source, self.taken_offset, self.next_offset, self.clock_ms, self.gap_count)
+        self.taken_offset, self.gap_count = self.next_offset, 0
         return advance
 
 
