@@ -16,7 +16,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -94,21 +93,31 @@ class Saved:
     seconds: float
 
 
+async def _take_for_granted() -> None:
+    pass
+
+
 class Engine:
     """One worker's stream. Its methods may run concurrently in one event loop."""
 
     def __init__(
-        self, ledger: Ledger, plan: Plan, on_saved: Callable[[Saved], None] = lambda saved: None
+        self,
+        ledger: Ledger,
+        plan: Plan,
+        on_saved: Callable[[Saved], None] = lambda saved: None,
+        confirm: Callable[[], Awaitable[None]] = _take_for_granted,
     ) -> None:
+        """`confirm` says that what was read until now may be saved; it may raise `Unreachable`, or refuse."""
         self._ledger = ledger
         self._plan = plan
         self._on_saved = on_saved
+        self._confirm = confirm
         self._numbers = 0
         self._claim: Claim | None = None
         self._saving = asyncio.Lock()
         self._progress = asyncio.Condition()
         self.waiting_for: str | None = None
-        """What the ledger last failed to answer, while it is being waited for."""
+        """What last failed to answer, while it is being waited for."""
         self.stale_batches = 0
 
     @property
@@ -173,9 +182,10 @@ class Engine:
             claim = self._claim
             if claim is None:
                 return
-            started = monotonic()
+            started = _now_seconds()
             try:
                 checkpoint = self._take(claim)
+                await self._patiently(self._confirm)
                 changes = await self._patiently(lambda: self._ledger.save(checkpoint))
             except Fenced:
                 if claim is self._claim:
@@ -188,7 +198,7 @@ class Engine:
                 raise
             if claim is self._claim:
                 await self._after(claim, checkpoint)
-            self._on_saved(Saved(checkpoint.outcomes, changes, monotonic() - started))
+            self._on_saved(Saved(checkpoint.outcomes, changes, _now_seconds() - started))
 
     async def hand_over(self, limit_seconds: float) -> None:
         """Save a last time if that succeeds within the limit, then give the claim up, whatever happened."""
@@ -309,8 +319,8 @@ class Engine:
             self._progress.notify_all()
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call the ledger until it answers or PATIENCE is over; a first call may take its own time."""
-        deadline = monotonic() + self._plan.patience_ms / 1000
+        """Call until there is an answer or PATIENCE is over; a first call may take its own time."""
+        deadline = _now_seconds() + self._plan.patience_ms / 1000
         limit: float | None = None
         while True:
             try:
@@ -318,10 +328,15 @@ class Engine:
                     answer = await call()
             except (Unreachable, TimeoutError) as error:
                 self.waiting_for = str(error) or self.waiting_for
-                limit = deadline - monotonic()
+                limit = deadline - _now_seconds()
                 if limit <= 0:
                     raise OutOfPatience(self.waiting_for) from error
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self.waiting_for = None
                 return answer
+
+
+def _now_seconds() -> float:
+    """The event loop's clock, so that a simulated loop is a simulated time."""
+    return asyncio.get_running_loop().time()
