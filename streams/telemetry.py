@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sinks.ledger import SourcePartition
 from streams.engine import Engine, Saved
 from streams.metrics import Metrics
-from streams.transport import FetchState
+from streams.reads import FetchState
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ ordinary Faust message whose value is a `Batch`, so that membership, co-partitio
 flow control and lifecycle stay Faust's and cost nothing. What is overridden, and why:
 
 - `_fetch_records` (consumer thread): wraps what a fetch brought; discards what the claim in force does not
-  cover;
+  cover (`reads.py` decides);
 - `seek_to_committed` (the last act before records flow): claims the partitions in the ledger, then seeks
   there;
 - `_create_worker_consumer`: aiokafka's options that Faust has no setting for;
@@ -15,17 +15,13 @@ flow control and lifecycle stay Faust's and cost nothing. What is overridden, an
   tools only;
 - `wait_empty` (revocation and stop): the last checkpoint, within a limit.
 
-Records fetched before the claim can arrive in three ways; all are closed by binding the claim to the
-identity of aiokafka's assignment object, which is new after every rebalance, and by marking and seeking in
-the consumer thread without an await. The private names used here are why the three libraries are pinned to
-the version.
+The private names used here are why the three libraries are pinned to the version.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from itertools import chain
-from typing import Any, NamedTuple, NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import aiokafka
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -41,6 +37,7 @@ from faust.types.tuples import ConsumerMessage
 
 from sinks.ledger import Position, SourcePartition
 from streams.batches import Batch
+from streams.reads import ClaimedReads, FetchState
 from streams.runs import hand_over_runs
 
 FETCH_MAX_WAIT_MS = 500
@@ -48,14 +45,6 @@ FETCH_MAX_WAIT_MS = 500
 
 class PositionLost(Exception):
     """The ledger's position is not in Kafka's log: retention was too short, or the topic was made anew."""
-
-
-class FetchState(NamedTuple):
-    """What the last fetch of a partition said."""
-
-    position: int
-    high_water: int
-    fetched_ms: int
 
 
 class Owner(Protocol):
@@ -83,15 +72,13 @@ class Owner(Protocol):
 class BatchConsumerThread(AIOKafkaConsumerThread):
     """The thread in which aiokafka lives."""
 
-    _claimed: Any = None
-    """aiokafka's assignment that the claim in force is for."""
-    _claim_number = 0
-    _read_to: dict[SourcePartition, int]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reads = ClaimedReads()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
         self._assignor = self.app.assignor
-        self._read_to = {}
         hand_over_runs()
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -123,7 +110,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
 
     async def _log_ranges(self) -> tuple[Any, dict[SourcePartition, tuple[int, int]]]:
         consumer = self._ensure_consumer()
-        assignment = consumer._subscription.subscription.assignment
+        assignment = _assignment(consumer)
         earliest = await consumer.beginning_offsets(assignment.tps)
         latest = await consumer.end_offsets(assignment.tps)
         return assignment, {SourcePartition(*tp): (earliest[tp], latest[tp]) for tp in assignment.tps}
@@ -131,15 +118,14 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     async def _seek_claimed(
         self, assignment: Any, number: int, positions: Mapping[SourcePartition, Position]
     ) -> Mapping[TP, int]:
-        # No await from here on: no fetch can run between the mark and the seeks.
+        # No await here: no fetch can run between the mark and the seeks.
         consumer = self._ensure_consumer()
-        if consumer._subscription.subscription.assignment is not assignment or not assignment.active:
-            return {}
-        self._claimed, self._claim_number = assignment, number
-        self._read_to = {source: position.next_offset for source, position in positions.items()}
-        for source, offset in self._read_to.items():
+
+        def seek(source: SourcePartition, offset: int) -> None:
             consumer.seek(aiokafka.TopicPartition(*source), offset)
-        return {TP(*source): offset for source, offset in self._read_to.items()}
+
+        offsets = self._reads.begin(_assignment(consumer), assignment, number, positions, seek)
+        return {TP(*source): offset for source, offset in offsets.items()}
 
     async def _fetch_records(  # type: ignore[override]  # batches in place of lists, all the way to the agent
         self,
@@ -153,42 +139,19 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
                 consumer, active_partitions, timeout=timeout, max_records=max_records
             )
         except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
-            if not self._is_claimed(consumer):
+            if not self._reads.covers(_assignment(consumer)):
                 return {}  # about the group's own offsets, which are not what the claim will seek to
             raise PositionLost(f"the ledger's position is not in Kafka's log: {error!r}") from error
-        return self._wrap(fetched) if self._is_claimed(consumer) else {}
-
-    def _is_claimed(self, consumer: Any) -> bool:
-        assignment = consumer._subscription.subscription.assignment
-        return assignment is not None and assignment is self._claimed
-
-    def _wrap(self, fetched: Mapping[Any, list[Any]]) -> dict[TP, Batch]:
-        """Batches from where each partition was read to; also where its position moved over gaps only."""
-        batches = {}
-        for tp in self._claimed.tps:
-            source, state = SourcePartition(*tp), self._claimed.state_value(tp)
-            start = self._read_to[source]
-            if state.has_valid_position and state.position != start:
-                end = self._read_to[source] = state.position
-                records = list(chain.from_iterable(fetched.get(tp, ())))
-                batches[TP(*tp)] = Batch(source, start, end, records, self._claim_number)
-        return batches
+        batches = self._reads.wrap(_assignment(consumer), fetched)
+        return {TP(*source): batch for source, batch in batches.items()}
 
     def is_current(self, batch: Batch) -> bool:
         """Whether the batch was fetched under the claim in force. Callable from any thread."""
-        return batch.claim == self._claim_number
+        return self._reads.is_current(batch)
 
     def fetch_states(self) -> dict[SourcePartition, FetchState]:
         """What the last fetch of each claimed partition said, of those fetched; callable from any thread."""
-        claimed = self._claimed
-        states = {}
-        for tp in claimed.tps if claimed is not None else ():
-            state = claimed.state_value(tp)
-            if state.timestamp is not None and state.has_valid_position:
-                # Under read_committed nothing is handed over past the last stable offset.
-                end = state.highwater if state.lso is None else min(state.highwater, state.lso)
-                states[SourcePartition(*tp)] = FetchState(state.position, end, state.timestamp)
-        return states
+        return self._reads.fetch_states()
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Nothing: Faust's own ideas of slow processing count events."""
@@ -256,6 +219,11 @@ class BatchTransport(Transport):
     """Kafka, by the batch."""
 
     Consumer = BatchConsumer
+
+
+def _assignment(consumer: Any) -> Any:
+    """The assignment that a consumer has now: None before the first, and maybe ended by a rebalance."""
+    return consumer._subscription.subscription.assignment
 
 
 def _owner(app: Any) -> Owner:
