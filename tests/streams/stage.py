@@ -79,6 +79,20 @@ class WorkerProcess:
         """The owner ids of its claims."""
         return set(re.findall(r"owner ([0-9a-f-]{36})", self.log))
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def status(self) -> int:
+        """Its exit status; the negative number of the signal that ended it."""
+        assert self._process.returncode is not None, f"{self.name} runs"
+        return self._process.returncode
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -105,10 +119,10 @@ class WorkerProcess:
         return await asyncio.to_thread(_get, f"http://127.0.0.1:{self.port}{path}")
 
     async def _has_ended(self) -> bool:
-        return self._process.poll() is not None
+        return not self.running
 
     async def _is_ready(self) -> bool:
-        assert self._process.poll() is None, f"{self.name} has ended: {self.log[-2000:]}"
+        assert self.running, f"{self.name} has ended: {self.log[-2000:]}"
         return (await self.page("/readyz"))[0] == 200
 
 

@@ -1,0 +1,60 @@
+"""What a drill stands on: Kafka, PostgreSQL, a database and topics of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quarterhour.parts import Parts
+from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics
+from schemas.topics import Topic
+from sinks.migrate import migrate
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where all of it is; the way of the workers to it may be another (`worker_settings`)."""
+
+    parts: Parts
+    brokers: str
+    dsn: str
+    topics: dict[Topic, str]
+    worker_settings: Mapping[str, str] = field(default_factory=dict)
+    more: Any = None
+    """What a stand of another kind has beside that."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of partitions of each topic."""
+        return {name: PARTITIONS[role] for role, name in self.topics.items()}
+
+
+@asynccontextmanager
+async def on_local_parts(parts: Parts, folder: Path) -> AsyncIterator[Stand]:
+    """One broker and one server, those of the run."""
+    async with fresh_topics(parts.kafka.brokers) as topics, fresh_database(parts) as dsn:
+        yield Stand(parts, parts.kafka.brokers, dsn, topics)
+
+
+@asynccontextmanager
+async def fresh_topics(brokers: str) -> AsyncIterator[dict[Topic, str]]:
+    """Topics of all three roles; deleted at the end."""
+    topics = {role: f"{role}-{uuid.uuid4().hex[:12]}" for role in Topic}
+    await create_topics(brokers, {topics[role]: count for role, count in PARTITIONS.items()})
+    yield topics
+    await delete_topics(brokers, list(topics.values()))
+
+
+@asynccontextmanager
+async def fresh_database(parts: Parts) -> AsyncIterator[str]:
+    """A database with the schema of this version; dropped at the end."""
+    name = f"drill-{uuid.uuid4().hex[:12]}"
+    parts.postgres.create_database(name)
+    dsn = parts.postgres.dsn(name)
+    await migrate(dsn)
+    yield dsn
+    parts.postgres.query(f'drop database "{name}" with (force)', "postgres")

@@ -1,0 +1,100 @@
+"""Workers as an operator has them: each in a slot that starts it again when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from streams.exits import Exit
+from tests.streams.stage import Stage, WorkerProcess, until
+
+RESTARTED = {-signal.SIGKILL, Exit.OUT_OF_PATIENCE, Exit.FENCED}
+"""Statuses that a fault may bring about: the worker is started again. Any other is a finding."""
+POLL_SECONDS = 0.02
+RESTART_SECONDS = 0.3
+
+
+class Slot:
+    """One worker's place: the process that runs in it now, and how those before ended."""
+
+    def __init__(self, stage: Stage, number: int, settings: dict[str, str]) -> None:
+        self._stage = stage
+        self._number = number
+        self._settings = settings
+        self._stopping = False
+        self.exits: Counter[int] = Counter()
+        self.worker: WorkerProcess = self._start()
+        self._minding = asyncio.create_task(self._mind(), name=f"slot {number}")
+
+    @property
+    def pid(self) -> int:
+        """The process id of its worker."""
+        return self.worker.pid
+
+    def kill(self) -> None:
+        """`kill -9`; the supervisor starts another."""
+        self.worker.send(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """SIGSTOP: the process stands still, in whatever it was doing."""
+        self.worker.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.worker.send(signal.SIGCONT)
+
+    async def restarted(self, before: WorkerProcess) -> None:
+        """Wait until another worker than this one is ready here."""
+        await until(lambda: self._is_another(before), f"another worker than {before.name} runs")
+        await self.worker.ready()
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit status; nobody is started again."""
+        self._stopping = True
+        self.worker.send(signal.SIGTERM)
+        await self._minding
+        return self.worker.status
+
+    def let_go(self) -> None:
+        """End minding, whatever the worker does."""
+        self._minding.cancel()
+
+    def check(self) -> None:
+        """Raise what the minding found: an exit status that no fault explains."""
+        if self._minding.done() and not self._minding.cancelled():
+            self._minding.result()
+
+    def _start(self) -> WorkerProcess:
+        return self._stage.start(**self._settings)
+
+    async def _is_another(self, before: WorkerProcess) -> bool:
+        self.check()
+        return self.worker is not before
+
+    async def _mind(self) -> None:
+        while True:
+            while self.worker.running:
+                await asyncio.sleep(POLL_SECONDS)
+            if self._stopping:
+                return
+            status = self.worker.status
+            self.exits[status] += 1
+            assert status in RESTARTED, f"{self.worker.name} ended with {status}: {self.worker.log[-2000:]}"
+            await asyncio.sleep(RESTART_SECONDS)
+            if self._stopping:
+                return
+            self.worker = self._start()
+
+
+@asynccontextmanager
+async def supervised(stage: Stage) -> AsyncIterator[list[Slot]]:
+    """An empty list for slots, which end with the block."""
+    slots: list[Slot] = []
+    try:
+        yield slots
+    finally:
+        for slot in slots:
+            slot.let_go()
