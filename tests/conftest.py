@@ -7,9 +7,10 @@
 | `kafka_brokers` | where Kafka answers |
 | `database` | DSN of a fresh database with the schema of this version |
 | `empty_database` | DSN of a fresh database without it |
-| `new_database` | `await new_database()`: as many as a test needs |
+| `new_database` | `await new_database()`: as many as a test needs; or copies of another by its name |
 | `topics` | fresh topics of the three roles, with the default numbers of partitions: role -> name |
 | `new_topics` | `await new_topics({Topic.CONVERSATION: 2})`: these roles, so many partitions |
+| `stage` | a stage for workers on fresh topics and a fresh database (tests/streams/stage.py) |
 
 The home is a temporary folder, removed at the end. With QUARTERHOUR_TEST_HOME=folder the parts are left
 running there for the next run, which then starts at once.
@@ -30,12 +31,13 @@ from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics, r
 from schemas.topics import Topic
 from sinks.migrate import migrate
 from tests.reaper import ending_with_this_run
+from tests.streams.stage import Stage, staged
 
 # Taken out of the environment, where commands under test would refuse it as an unknown setting.
 TEST_HOME = os.environ.pop("QUARTERHOUR_TEST_HOME", None)
 MISSING_PART_STATUS = 3
 
-NewDatabase = Callable[[], Awaitable[str]]
+NewDatabase = Callable[..., Awaitable[str]]
 NewTopics = Callable[[Mapping[Topic, int]], Awaitable[dict[Topic, str]]]
 
 
@@ -74,7 +76,7 @@ def migrated_template(parts: Parts) -> Iterator[str]:
 @pytest_asyncio.fixture
 async def new_database(parts: Parts, migrated_template: str) -> AsyncIterator[NewDatabase]:
     made = _Databases(parts)
-    yield lambda: made.create(migrated_template)
+    yield lambda template=migrated_template: made.create(template)
     await made.drop()
 
 
@@ -107,6 +109,14 @@ async def new_topics(kafka_brokers: str) -> AsyncIterator[NewTopics]:
 @pytest_asyncio.fixture
 async def topics(new_topics: NewTopics) -> dict[Topic, str]:
     return await new_topics(PARTITIONS)
+
+
+@pytest_asyncio.fixture
+async def stage(
+    kafka_brokers: str, database: str, topics: dict[Topic, str], tmp_path: Path
+) -> AsyncIterator[Stage]:
+    async with staged(kafka_brokers, database, topics, tmp_path) as prepared:
+        yield prepared
 
 
 class _Databases:
