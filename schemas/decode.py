@@ -16,6 +16,7 @@ from schemas.times import parse_time_ms
 from schemas.topics import Topic, key_of, partition_of
 
 __all__ = [
+    "LAST_TIME_MS",
     "MAX_VALUE_BYTES",
     "Rejected",
     "check_clock",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 MAX_VALUE_BYTES: Final = 1_048_576
+LAST_TIME_MS: Final = (1 << 47) - 1
+"""Of an event in Kafka: a stored fact has six bytes for its time, which end in the year 6429."""
 
 # Names of fields come again and again, texts hardly ever: a cache of texts costs more than it saves.
 _CONFIG: Final = ConfigDict(cache_strings="keys")
@@ -58,6 +61,8 @@ def check_clock(time_ms: int, timestamp_ms: int, max_ahead_ms: int, max_age_ms: 
     ahead_ms = time_ms - timestamp_ms
     if ahead_ms > max_ahead_ms:
         raise Rejected(Reason.TIME_AHEAD, "time", f"{ahead_ms} ms ahead, at most {max_ahead_ms} are allowed")
+    if time_ms > LAST_TIME_MS:
+        raise Rejected(Reason.TIME_AHEAD, "time", "no time after 6429-10-17 can be kept")
     if -ahead_ms > max_age_ms:
         raise Rejected(Reason.TIME_BEHIND, "time", f"{-ahead_ms} ms behind, at most {max_age_ms} are allowed")
 

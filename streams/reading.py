@@ -11,9 +11,10 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.decode import Rejected, check_clock, check_key, check_partition, decode
+from schemas.decode import LAST_TIME_MS, Rejected, check_clock, check_key, check_partition, decode
 from schemas.outcomes import Outcome
 from schemas.reasons import Reason
+from schemas.times import FIRST_MS, LAST_MS
 from schemas.topics import Topic, key_of
 from sessionizer.intake import fact_of, report_of
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
@@ -65,11 +66,11 @@ class Reader:
         reading, topic, take, known = Reading(), self._topic, self._take, self._known
         by_key, outcomes = reading.by_key, reading.outcomes
         most_ahead_ms, most_behind_ms = self._contract.max_ahead_ms, -self._contract.max_age_ms
-        newest_ms = 0
+        newest_ms, last_ms = 0, LAST_TIME_MS
         for record in batch.records:
             try:
                 event, time_ms = decode(record.value, topic)
-                if not most_behind_ms <= time_ms - record.timestamp <= most_ahead_ms:
+                if not most_behind_ms <= time_ms - record.timestamp <= most_ahead_ms or time_ms > last_ms:
                     check_clock(time_ms, record.timestamp, most_ahead_ms, -most_behind_ms)
                 key = key_of(event)
                 if key != record.key:
@@ -99,9 +100,17 @@ class Reader:
         reading.dead_letters.append(
             DeadLetterRow(
                 *(self._source, record.offset, reason, rejected.field, rejected.detail),
-                *(record.key, record.value, record.timestamp),
+                *(record.key, record.value, _storable_ms(record.timestamp)),
             )
         )
+
+
+def _storable_ms(timestamp_ms: int) -> int:
+    """The nearest time that a database and its readers know, lest a dead letter could never be saved.
+
+    Records from before a topic was dated by the broker bear whatever their producers called milliseconds.
+    """
+    return max(FIRST_MS, min(timestamp_ms, LAST_MS))
 
 
 def _type_of(value: bytes | None) -> object:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from schemas.decode import Rejected, check_clock, check_key, check_partition, decode
+from schemas.decode import LAST_TIME_MS, Rejected, check_clock, check_key, check_partition, decode
 from schemas.events import Event
 from schemas.reasons import MAX_DETAIL_CHARACTERS, Reason
 from schemas.topics import Topic, partition_of
+from sessionizer.facts import USER_MESSAGE, FactSet
 from tests.schemas.examples import changed
 
 AHEAD_MS = 5 * 60_000
@@ -37,6 +38,16 @@ def test_a_time_one_millisecond_past_a_limit_is_refused(
     with pytest.raises(Rejected) as caught:
         check_clock(NOW_MS + distance_ms, NOW_MS, AHEAD_MS, AGE_MS)
     assert (caught.value.reason, caught.value.field, caught.value.detail) == (reason, "time", detail)
+
+
+def test_a_time_that_no_stored_fact_can_hold_is_ahead_of_any_timestamp() -> None:
+    facts = FactSet()
+    check_clock(LAST_TIME_MS, LAST_TIME_MS, AHEAD_MS, AGE_MS)
+    facts.add(LAST_TIME_MS, USER_MESSAGE, 0, "", "u-1", "web")
+    assert FactSet.load(*facts.take_chunk()) == facts
+    with pytest.raises(Rejected) as caught:
+        check_clock(LAST_TIME_MS + 1, LAST_TIME_MS + 1, AHEAD_MS, AGE_MS)
+    assert (caught.value.reason, caught.value.field) == (Reason.TIME_AHEAD, "time")
 
 
 def test_the_right_key_is_returned(event: Event) -> None:
