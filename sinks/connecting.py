@@ -30,23 +30,35 @@ WORKER_LIMITS_MS = {
     "transaction_timeout": "40000",
 }
 
+# An operator's transaction may work for long, but it too must not hold workers up while it does nothing.
+_OPERATOR_LIMITS_MS = {
+    name: WORKER_LIMITS_MS[name] for name in ("idle_in_transaction_session_timeout", "lock_timeout")
+}
+
 # The driver's own patience with one call, in seconds: a half-open connection never answers.
 CALL_TIMEOUT_SECONDS = 40.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-# The server or the way to it is gone or going, or it has no place for us right now.
+# The server or the way to it is gone or going, or it has no place for us right now, or it lacks what it needs to
+# serve us: disk, memory, files. A failed write that is not "disk full" by name (a quota, a limit on file sizes)
+# is an internal error to PostgreSQL, so these are tried again too; a bug of the server's then ends our patience.
 _UNREACHABLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
     asyncpg.LockNotAvailableError,
     asyncpg.InternalClientError,  # the driver's own confusion when a session ends between two of its calls
 )
+
+# Kinds of those that no other try mends.
+_LASTING = (asyncpg.ClientConfigurationError, asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 
 
 @contextmanager
@@ -54,7 +66,7 @@ def reaching(what: str) -> Iterator[None]:
     """Raise `Unreachable` for the errors that another try may not meet."""
     try:
         yield
-    except asyncpg.ClientConfigurationError:  # an `InterfaceError` that no other try mends
+    except _LASTING:
         raise
     except _UNREACHABLE as error:
         raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
@@ -85,6 +97,13 @@ async def connect(dsn: str, role: Role) -> asyncpg.Connection:
     """One connection that acts as `role`. Raises `Unreachable` and `Refused`."""
     with connecting():
         return await asyncpg.connect(dsn, **_options(role))
+
+
+async def connect_as_login(dsn: str) -> asyncpg.Connection:
+    """One connection with all the rights of its login, an operator's. Raises `Unreachable` and `Refused`."""
+    settings = {"application_name": "quarterhour-operator", **_OPERATOR_LIMITS_MS}
+    with connecting():
+        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings)
 
 
 def _options(role: Role) -> dict[str, Any]:

@@ -149,6 +149,22 @@ async def test_a_server_without_a_place_for_us_is_unreachable(database, new_logi
     await occupied.close()
 
 
+@pytest.mark.parametrize("state", ["53100", "53200", "53300", "58030", "58P01", "XX000"])
+async def test_a_server_that_lacks_disk_memory_or_files_is_unreachable(database, state):
+    connection = await connect(database, Role.WORKER)
+    with pytest.raises(Unreachable), reaching("PostgreSQL"):
+        await connection.execute(f"do $$ begin raise exception using errcode = '{state}'; end $$")
+    await connection.close()
+
+
+@pytest.mark.parametrize("state", ["XX001", "XX002", "23505", "22021"])
+async def test_a_server_whose_data_is_broken_or_refuses_ours_is_reachable(database, state):
+    connection = await connect(database, Role.WORKER)
+    with pytest.raises(asyncpg.PostgresError), reaching("PostgreSQL"):
+        await connection.execute(f"do $$ begin raise exception using errcode = '{state}'; end $$")
+    await connection.close()
+
+
 async def test_a_server_that_never_answers_is_unreachable_when_the_time_of_a_call_is_over(
     database, monkeypatch
 ):
