@@ -39,9 +39,9 @@ _OPERATOR_LIMITS_MS = {
 CALL_TIMEOUT_SECONDS = 40.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-# The server or the way to it is gone or going, or it has no place for us right now, or it lacks what it needs to
-# serve us: disk, memory, files. A failed write that is not "disk full" by name (a quota, a limit on file sizes)
-# is an internal error to PostgreSQL, so these are tried again too; a bug of the server's then ends our patience.
+# The server or the way to it is gone or going, it has no place for us right now, or it lacks what it needs
+# to serve us: disk, memory, files. A write that failed for another reason than a full disk (a quota, a limit
+# on file sizes) is an internal error to PostgreSQL; a bug of the server's is one too and ends our patience.
 _UNREACHABLE = (
     OSError,
     TimeoutError,
