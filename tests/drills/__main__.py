@@ -56,6 +56,7 @@ def _run(drill: Drill, parts: Parts, folder: Path, short: bool, seed: int) -> Ro
     row = asyncio.run(run_drill(drill, parts, own, drill.short_tries if short else drill.tries, seed))
     print(
         f"{' | '.join(row.cells())} | {time.monotonic() - began:.0f} s",
+        *row.notes,
         *row.findings,
         sep="\n",
         file=sys.stderr,

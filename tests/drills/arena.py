@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +74,14 @@ class Arena:
         self.row.bit += bool(fault.bites)
         self.row.bites.update(fault.bites)
 
-    async def look(self, fault: Fault, victim: Slot | None = None) -> None:
-        """Note what a fault that has just struck has bitten: a victim's work, or anybody's."""
+    async def look(self, fault: Fault, victim: Slot | None = None, ports: Set[int] = frozenset()) -> None:
+        """Note what a fault that has just struck has bitten: a victim's work, or anybody's.
+
+        `ports` are the victim's as the server sees them, where they are not those of its process.
+        """
         with suppress(OSError, asyncpg.PostgresError, TimeoutError):
-            ports = await self.watch.open_transactions()
-            if ports & local_ports(victim.pid) if victim else ports:
+            found = await self.watch.open_transactions()
+            if found & (ports or local_ports(victim.pid)) if victim else found:
                 fault.bites.add("open transaction")
             await self.watch.look()
         if await self._is_unsaved(victim):

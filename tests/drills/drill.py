@@ -45,6 +45,9 @@ class Row:
     recoveries: list[float] = field(default_factory=list)
     exits: Counter[int] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+    """What is wrong."""
+    notes: list[str] = field(default_factory=list)
+    """What was measured beside the table."""
 
     @property
     def passed(self) -> bool:

@@ -139,7 +139,10 @@ class Stage:
     workers: list[WorkerProcess] = field(default_factory=list)
 
     def start(self, *arguments: str, **settings: str) -> WorkerProcess:
-        """Start a worker; settings are named without their prefix, in lower case."""
+        """Start a worker; settings are named without their prefix, in lower case.
+
+        A name in upper case is any other variable of its environment.
+        """
         named = {
             "home": str(self.folder / "home"),
             "kafka_brokers": self.brokers,
@@ -150,7 +153,9 @@ class Stage:
             **{f"topic_{topic.name.lower()}": name for topic, name in self.topics.items()},
             **settings,
         }
-        environment = {f"QUARTERHOUR_{name.upper()}": value for name, value in named.items()}
+        environment = {
+            name if name.isupper() else f"QUARTERHOUR_{name.upper()}": value for name, value in named.items()
+        }
         worker = WorkerProcess(f"worker-{len(self.workers)}", environment, self.folder, arguments)
         self.workers.append(worker)
         return worker
