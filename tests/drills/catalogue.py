@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.drills import workers
+from tests.drills import postgres, workers
 from tests.drills.drill import Drill
 
-DRILLS: tuple[Drill, ...] = (*workers.DRILLS,)
+DRILLS: tuple[Drill, ...] = (*workers.DRILLS, *postgres.DRILLS)
