@@ -7,6 +7,7 @@ from all three, so that two runs share no conversation unless they are the same 
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from quarterhour.traffic import hostile as hostile_traffic
 from quarterhour.traffic.dice import Dice
@@ -27,6 +28,7 @@ FAULTY = 0.001
 TRANSPORT_MS = 250
 
 Arrival = tuple[int, bytes]
+"""When an event arrives, in ms, and its line."""
 
 
 def traffic(
@@ -41,26 +43,52 @@ def traffic(
     tag = f"{dice.below(1 << 32):08x}"
     if hostile:
         return hostile_traffic.traffic(dice, tag, events, until_ms)
-    return _in_order(_Run(dice, tag, events, until_ms, faults))
+    period = Period(until_ms - PERIOD_MS, until_ms - LAST_START_MS, until_ms)
+    return (line for _, line in _in_order(_Run(dice, tag, events, period, faults)))
+
+
+def live_traffic(
+    rate: int, seed: int, from_ms: int, *, speed: int = 1, faults: bool = False
+) -> Iterator[Arrival]:
+    """Yield events with the moments at which they arrive, as they flow from `from_ms` on, for a hundred days.
+
+    Once the first conversations have ended, about `rate` arrive in a second. `speed` is how many times as
+    quick as in life people talk; disorder and copies take as long as ever.
+    """
+    until_ms = from_ms + 2400 * HOUR_MS
+    events = rate * (until_ms - from_ms) // 1000
+    dice = Dice(f"{rate}|{seed}|{from_ms}|{speed}")
+    tag = f"{dice.below(1 << 32):08x}"
+    return _in_order(_Run(dice, tag, events, Period(from_ms, until_ms, until_ms, speed), faults))
+
+
+class Period(NamedTuple):
+    """When units begin, when all ends, and how many times as quick as in life their events follow."""
+
+    first_start_ms: int
+    last_start_ms: int
+    until_ms: int
+    speed: int = 1
 
 
 class _Run:
     """One run of the generator: how far it is, and what has been drawn and has not arrived yet."""
 
-    def __init__(self, dice: Dice, tag: str, events: int, until_ms: int, faults: bool) -> None:
+    def __init__(self, dice: Dice, tag: str, events: int, period: Period, faults: bool) -> None:
         self.dice = dice
         self.draw = dice.draw
         self.subjects = Subjects(dice, tag)
         self.events = events
         self.planned = 0
-        self.until_ms = until_ms
+        self.period = period
         self.faulty = FAULTY if faults else 0.0
         self.faults_made = 0
 
     def next_start_ms(self) -> int:
         """When the next unit begins; no later unit has an event before it."""
-        span_ms = PERIOD_MS - LAST_START_MS
-        return self.until_ms - PERIOD_MS + span_ms * self.planned // self.events
+        period = self.period
+        span_ms = period.last_start_ms - period.first_start_ms
+        return period.first_start_ms + span_ms * self.planned // self.events
 
     def plan_unit(self) -> list[Arrival]:
         """Draw one conversation or alert: the arrivals of its records, at most as many as are missing."""
@@ -70,13 +98,19 @@ class _Run:
         else:
             subject, script = self.subjects.conversation(), conversation(self.dice, start_ms)
         arrivals: list[Arrival] = []
-        for event in script:
-            if event.time_ms <= self.until_ms:
+        for event in self._at_speed(script, start_ms):
+            if event.time_ms <= self.period.until_ms:
                 self._deliver(subject, event, arrivals)
         arrivals.sort()
         del arrivals[self.events - self.planned :]
         self.planned += len(arrivals)
         return arrivals
+
+    def _at_speed(self, script: list[Event], start_ms: int) -> list[Event]:
+        speed = self.period.speed
+        if speed == 1:
+            return script
+        return [Event(start_ms + (time_ms - start_ms) // speed, *rest) for time_ms, *rest in script]
 
     def _deliver(self, subject: Subject, event: Event, arrivals: list[Arrival]) -> None:
         """Add the arrivals of one event: prompt or displaced, perhaps with a second record later."""
@@ -102,7 +136,7 @@ class _Run:
         return spoil(line, FAULTS[self.faults_made % len(FAULTS)])
 
 
-def _in_order(run: _Run) -> Iterator[bytes]:
+def _in_order(run: _Run) -> Iterator[Arrival]:
     """Yield lines by arrival; held back are only those that a unit yet to come may precede."""
     waiting: list[Arrival] = []
     while run.planned < run.events:
@@ -111,8 +145,6 @@ def _in_order(run: _Run) -> Iterator[bytes]:
             waiting += run.plan_unit()
         waiting.sort()
         arrived = bisect_left(waiting, (run.next_start_ms(), b""))
-        for _, line in islice(waiting, arrived):
-            yield line
+        yield from islice(waiting, arrived)
         del waiting[:arrived]
-    for _, line in waiting:
-        yield line
+    yield from waiting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,6 +19,11 @@ from sessionizer import reference
 from sinks.views import read_session_records
 
 SHOWN = 3
+
+Place = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
+Refused = tuple[str, bytes | None, bytes | None]
+"""Reason, key and value of a dead letter."""
 
 OFFSETS = """
 select topic, partition, next_offset, gap_count, coalesce(sum(records), 0)::bigint as records
@@ -73,23 +78,28 @@ class Verdict:
 
 
 async def read_log(brokers: str, topics: Collection[str]) -> list[Logged]:
-    """All records that Kafka holds of these topics, as a consumer may see them."""
+    """All records that Kafka holds of these topics."""
+    return [record async for part in read_parts(brokers, topics) for record in part]
+
+
+async def read_parts(
+    brokers: str, topics: Collection[str], share: int = 0, shares: int = 1
+) -> AsyncIterator[list[Logged]]:
+    """What Kafka holds of these topics, as a consumer may see it; of a share of the partitions only."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=brokers, isolation_level="read_committed", auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
-        places = await _places(consumer, topics)
+        places = (await _places(consumer, topics))[share::shares]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
-        found: list[Logged] = []
         while any([await consumer.position(place) < ends[place] for place in places]):
             for place, records in (await consumer.getmany(timeout_ms=500)).items():
-                found += [
+                yield [
                     Logged(place.topic, place.partition, it.offset, it.timestamp, it.key, it.value)
                     for it in records
                 ]
-        return found
     finally:
         await consumer.stop()
 
@@ -101,20 +111,28 @@ async def judge(
 
     `counts` are the numbers of partitions.
     """
-    events, dead_letters = _sort_out(log, topics, counts)
+    events, dead_letters = sort_out(log, topics, counts)
     verdict = Verdict(events=len(log))
-    async with _connected(dsn) as connection:
-        await _judge_records(dsn, events, verdict)
-        await _judge_dead_letters(connection, dead_letters, verdict)
-        await _judge_outcomes(connection, events, dead_letters, verdict)
-        await _judge_offsets(connection, verdict)
-        await _judge_changes(connection, verdict)
+    judge_records([record async for record in read_session_records(dsn)], events, verdict)
+    await judge_totals(dsn, reference.outcomes(events), dead_letters, verdict)
     return verdict
 
 
-def _sort_out(
-    log: Collection[Logged], topics: Mapping[Topic, str], counts: Mapping[str, int]
-) -> tuple[list[Any], dict[tuple[str, int, int], tuple[str, bytes | None, bytes | None]]]:
+async def judge_totals(
+    dsn: str, outcomes: Counter[str], dead_letters: Mapping[Place, Refused], verdict: Verdict
+) -> None:
+    """Compare all that is not a session record."""
+    async with _connected(dsn) as connection:
+        await _judge_dead_letters(connection, dead_letters, verdict)
+        await _judge_outcomes(connection, outcomes, dead_letters, verdict)
+        await _judge_offsets(connection, verdict)
+        await _judge_changes(connection, verdict)
+
+
+def sort_out(
+    log: Iterable[Logged], topics: Mapping[Topic, str], counts: Mapping[str, int]
+) -> tuple[list[Any], dict[Place, Refused]]:
+    """The good events of a log, and its dead letters."""
     roles = {name: role for role, name in topics.items()}
     settings = Settings.model_fields
     ahead_ms, age_ms = settings["max_ahead_ms"].default, settings["max_age_ms"].default
@@ -130,15 +148,20 @@ def _sort_out(
     return events, dead_letters
 
 
-async def _judge_records(dsn: str, events: list[Any], verdict: Verdict) -> None:
-    records = [record async for record in read_session_records(dsn)]
-    found = compare(records, reference.sessionize(events))
+def judge_records(
+    records: Iterable[Mapping[str, Any]],
+    events: Iterable[Any],
+    verdict: Verdict,
+    rules: list[reference.Rules] | None = None,
+) -> None:
+    """Compare session records with the reference model's of these events."""
+    found = compare(records, reference.sessionize(events, rules))
     wrong = [*found.only_left, *found.only_right, *found.differing]
     verdict.count("session records", max(found.left_rows, found.right_rows), wrong)
 
 
 async def _judge_dead_letters(
-    connection: asyncpg.Connection, expected: Mapping[Any, Any], verdict: Verdict
+    connection: asyncpg.Connection, expected: Mapping[Place, Refused], verdict: Verdict
 ) -> None:
     rows = await connection.fetch(
         'select topic, partition, "offset", reason, key, value from billing.dead_letter'
@@ -149,9 +172,12 @@ async def _judge_dead_letters(
 
 
 async def _judge_outcomes(
-    connection: asyncpg.Connection, events: list[Any], dead_letters: Mapping[Any, Any], verdict: Verdict
+    connection: asyncpg.Connection,
+    outcomes: Counter[str],
+    dead_letters: Mapping[Place, Refused],
+    verdict: Verdict,
 ) -> None:
-    expected = Counter({(outcome, ""): n for outcome, n in reference.outcomes(events).items()})
+    expected = Counter({(outcome, ""): n for outcome, n in outcomes.items()})
     expected.update(("dead_letter", reason) for reason, _, _ in dead_letters.values())
     rows = await connection.fetch(
         "select outcome, reason, sum(records)::bigint from billing.outcome_count group by 1, 2"

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from quarterhour.cli import main
 from quarterhour.lines import decode_line
-from quarterhour.traffic import traffic
+from quarterhour.traffic import live_traffic, traffic
 from quarterhour.traffic.faults import FAULTS, spoil
 from schemas.decode import Rejected, check_clock, parse_time_ms
 from schemas.events import Event
@@ -196,6 +197,16 @@ def test_hostile_traffic_is_valid_and_hits_what_realistic_traffic_seldom_does() 
     assert sum(record["bot_ms"] == 15 * MINUTE_MS for record in usage) > 20
     assert sum(record["agent_ms"] > 0 for record in usage) > 20
     assert max(record["block"] for record in usage) >= 3
+
+
+def test_live_traffic_arrives_in_order_at_its_rate_and_is_never_ahead_of_its_arrival() -> None:
+    flow = live_traffic(100, 2, UNTIL_MS, speed=20)
+    arrivals = list(takewhile(lambda it: it[0] < UNTIL_MS + 20 * MINUTE_MS, flow))
+    times = [at for at, _ in arrivals]
+    last_minutes = [at for at in times if at >= UNTIL_MS + 15 * MINUTE_MS]
+    assert times == sorted(times)
+    assert all(UNTIL_MS <= decode_line(line)[1] <= at for at, line in arrivals)
+    assert 0.9 < len(last_minutes) / (100 * 5 * 60) < 1.1
 
 
 @pytest.mark.parametrize("hostile", [False, True])
