@@ -1,0 +1,170 @@
+"""What must hold, during a simulation and after it: the ledger against the reference model and itself."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from quarterhour.comparing import compare
+from schemas.outcomes import Outcome
+from schemas.times import format_time_ms
+from sessionizer import reference
+from sessionizer.facts import FactSet
+from sinks.ledger import Checkpoint, RecordChange, SourcePartition
+from tests.simulation.ledger import MemoryLedger, published
+from tests.simulation.traffic import Arrival
+from tests.simulation.worker import RULES
+from tests.sinks.contract import Published
+
+ALGORITHM = 1
+REFERENCE_RULES = [
+    {
+        "account_id": None,
+        "bot_id": None,
+        "effective_ms": RULES.effective_ms,
+        "block_ms": RULES.block_ms,
+        "idle_timeout_ms": RULES.idle_timeout_ms,
+        "handoff_timeout_ms": RULES.handoff_timeout_ms,
+    }
+]
+Written = Mapping[SourcePartition, Mapping[int, Arrival]]
+"""What the logs hold, by partition and offset."""
+
+
+class Violation(Exception):
+    """Something that must hold does not."""
+
+
+class WatchedLedger(MemoryLedger):
+    """A ledger that looks at every save: time does not run backwards, and final stays final."""
+
+    def __init__(self) -> None:
+        super().__init__(ALGORITHM)
+        self.saves = 0
+        self.violations: list[str] = []
+        self._settled_ms: dict[int, int] = {}
+        self._told = 0
+        self._ever_final: set[bytes] = set()
+
+    async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:
+        """See `Ledger.save`."""
+        recognised = self.recognised
+        changes = await super().save(checkpoint)
+        if self.recognised == recognised:
+            self.saves += 1
+            self._watch(checkpoint)
+        return changes
+
+    def _watch(self, checkpoint: Checkpoint) -> None:
+        for shard, before_ms in checkpoint.settled:
+            if before_ms < self._settled_ms.get(shard, before_ms):
+                self.violations.append(f"the watermark of shard {shard} runs backwards")
+            self._settled_ms[shard] = before_ms
+        for change in self.data.changes[self._told :]:
+            if change.record.status == "final":
+                self._ever_final.add(change.record.session_id)
+        self._told = len(self.data.changes)
+        for session_id in self._ever_final:
+            if self.data.records[session_id].status == "open":
+                self.violations.append(f"{session_id.hex()} was final and is open")
+
+
+def check_bill(ledger: MemoryLedger, written: Written) -> None:
+    """Raise `Violation` unless the ledger holds what the reference model makes of all it says it has read."""
+    read = list(_read(ledger, written))
+    events = [arrival.event for _, _, arrival in read if not arrival.reason]
+    expected = reference.sessionize(events, REFERENCE_RULES)
+    found = [_document(published(record, ALGORITHM)) for record in ledger.data.records.values()]
+    comparison = compare(found, expected)
+    if not comparison.equal and (found or expected):
+        raise Violation(comparison.report("ledger", "reference"))
+    letters = Counter(arrival.reason for _, _, arrival in read if arrival.reason)
+    _check_outcomes(ledger, Counter(reference.outcomes(events)), letters, read)
+    _check_dead_letters(ledger, read)
+
+
+def check_books(ledger: WatchedLedger) -> None:
+    """Raise `Violation` unless the ledger agrees with itself: facts, records, and the feed of changes."""
+    for violation in ledger.violations:
+        raise Violation(violation)
+    _check_changes(ledger)
+    alive: dict[tuple[str, str, str], set[bytes]] = defaultdict(set)
+    for session_id, record in ledger.data.records.items():
+        if record.row.kind == "usage" and record.status != "void":
+            row = record.row
+            alive[row.account_id, row.bot_id, row.subject_id].add(session_id)
+    for key, row in ledger.data.conversations.items():
+        chunks = ledger.data.chunks[key]
+        facts = FactSet.load(b"".join(c.facts for c in chunks), "".join(c.strings for c in chunks))
+        if facts.revision != row.revision:
+            raise Violation(f"{row.conversation_id}: {facts.revision} facts, revision {row.revision}")
+        named = {row.record_ids[at : at + 16] for at in range(0, len(row.record_ids), 16)}
+        if named != alive[row.account_id, row.bot_id, row.conversation_id]:
+            raise Violation(f"{row.conversation_id} names other records than there are")
+
+
+def _read(
+    ledger: MemoryLedger, written: Written
+) -> Iterator[tuple[SourcePartition, int, Arrival]]:
+    """What lies before the offsets that the ledger has saved."""
+    for source, place in ledger.data.places.items():
+        for offset, arrival in written[source].items():
+            if offset < place.next_offset:
+                yield source, offset, arrival
+
+
+def _check_outcomes(
+    ledger: MemoryLedger,
+    of_events: Counter[str],
+    of_letters: Counter[str],
+    read: Iterable[tuple[SourcePartition, int, Arrival]],
+) -> None:
+    found: Counter[str] = Counter()
+    records: Counter[SourcePartition] = Counter()
+    for (source, outcome, reason), count in ledger.data.outcomes.items():
+        found[f"{Outcome.DEAD_LETTER} {reason}" if reason else str(outcome)] += count
+        records[source] += count
+    expected = of_events + Counter({f"{Outcome.DEAD_LETTER} {each}": n for each, n in of_letters.items()})
+    if +found != +expected:
+        raise Violation(f"outcomes: {dict(found - expected)} too many, {dict(expected - found)} too few")
+    there = Counter(source for source, _, _ in read)
+    for source, place in ledger.data.places.items():
+        if records[source] != there[source] or place.next_offset - place.gap_count != there[source]:
+            raise Violation(f"{source}: {records[source]} outcomes of {there[source]} records")
+
+
+def _check_dead_letters(
+    ledger: MemoryLedger, read: Iterable[tuple[SourcePartition, int, Arrival]]
+) -> None:
+    expected = {
+        (source, offset): (arrival.reason, arrival.key, arrival.value)
+        for source, offset, arrival in read
+        if arrival.reason
+    }
+    letters = ledger.data.dead_letters.items()
+    if {place: (letter.reason, letter.key, letter.value) for place, letter in letters} != expected:
+        raise Violation("other dead letters than bad records")
+
+
+def _check_changes(ledger: MemoryLedger) -> None:
+    changes = ledger.data.changes
+    if [change.position for change in changes] != list(range(1, len(changes) + 1)):
+        raise Violation("the positions of changes have gaps")
+    last = {change.record.session_id: change.record for change in changes}
+    for session_id, record in ledger.data.records.items():
+        now = published(record, ALGORITHM)
+        if session_id in last and last[session_id] != now:
+            raise Violation(f"{session_id.hex()}: the last change is {last[session_id]}, the record {now}")
+        if session_id not in last and record.status != "open":
+            raise Violation(f"{session_id.hex()} is {record.status}, and no change said so")
+
+
+def _document(record: Published) -> dict[str, Any]:
+    """A record in its published form."""
+    fields = record._asdict() | {"session_id": str(UUID(bytes=record.session_id))}
+    for name in ("session_started", "started", "ended"):
+        time_ms = fields.pop(f"{name}_ms")
+        fields[f"{name}_at"] = None if time_ms is None else format_time_ms(time_ms)
+    return {name: value for name, value in fields.items() if value is not None}

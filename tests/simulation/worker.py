@@ -1,0 +1,233 @@
+"""A worker process: the real `Engine` and `ClaimedReads`, between a stand-in for Faust and the network.
+
+The tasks and their order are those of `streams/transport.py`, `streams/worker.py` and of what Faust 0.15 does
+around them: a fetch loop that waits while the flow is stopped, a bounded queue to the agent that a revocation
+empties, a checkpoint loop, and a rebalance that hands over, joins, claims, seeks and only then resumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+from schemas.topics import Topic
+from sessionizer.rules import RuleBook, RuleSet
+from sinks.ledger import Fenced, Ledger, SourcePartition
+from streams.batches import Batch
+from streams.engine import Engine, OutOfPatience, Plan
+from streams.reading import Contract
+from streams.reads import ClaimedReads
+from tests.simulation.consumer import Consumer, OutOfRange
+from tests.simulation.kafka import HEARTBEAT_SECONDS, PARTITIONS, Broker
+
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+RULES = RuleSet(0, block_ms=4 * MINUTE_MS, idle_timeout_ms=5 * MINUTE_MS, handoff_timeout_ms=30 * MINUTE_MS)
+PLAN = Plan(
+    topics={str(topic): topic for topic in Topic},
+    partitions={str(topic): PARTITIONS for topic in Topic},
+    rules=RuleBook([RULES]),
+    contract=Contract(max_ahead_ms=5 * MINUTE_MS, max_age_ms=400 * DAY_MS),
+    allowed_lateness_ms=MINUTE_MS,
+    patience_ms=4_000,
+    dead_letter_limit_share=1.0,
+    dead_letter_limit_run=1_000,
+    max_unsaved_records=25,
+)
+HAND_OVER_SECONDS = 1.0
+BATCHES_QUEUED = 3
+POLL_SECONDS = 1.0
+COMMIT_SECONDS = 2.0
+
+
+class Surroundings:
+    """What a worker is told by the world, and tells it."""
+
+    broker: Broker
+    dice: Random
+
+    def now_ms(self) -> int:
+        """The wall clock."""
+        raise NotImplementedError
+
+    async def travel(self) -> None:
+        """To the broker, or back."""
+        raise NotImplementedError
+
+    def note(self, text: str) -> None:
+        """Put a line into the trace."""
+        raise NotImplementedError
+
+    def ended(self, reason: str, *, expected: bool) -> None:
+        """The process ends here and now."""
+        raise NotImplementedError
+
+
+class Worker:
+    """One life of a worker process."""
+
+    def __init__(self, name: str, ledger: Ledger, surroundings: Surroundings) -> None:
+        self.name = name
+        self.engine = Engine(ledger, PLAN, confirm=surroundings.travel)
+        self.reads = ClaimedReads()
+        self.stale_batches = 0
+        """Batches that were dropped before the engine saw them."""
+        self._world = surroundings
+        self._group = surroundings.broker.group
+        self._interval_seconds = surroundings.dice.uniform(0.1, 1.0)
+        self._leaves_claims = surroundings.dice.random() < 0.5
+        self._joins = 0
+
+    async def start(self) -> None:
+        """Start its tasks, in its process."""
+        # Here and not before: they belong to the process that they are made in.
+        self._consumer = Consumer(self._world.broker, self._world, self._world.dice, self._world.now_ms)
+        self._flow = asyncio.Event()
+        self._queue: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_QUEUED)
+        self._resuming: asyncio.Task[None] | None = None
+        for work in (self._belong, self._fetch, self._process, self._checkpoint, self._commit):
+            self._begin(work)
+
+    async def stop(self) -> None:
+        """Do what SIGTERM makes it do."""
+        self._begin(self._stop)
+
+    def _begin(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> asyncio.Task[None]:
+        return asyncio.create_task(self._fatal(work, *arguments))
+
+    async def _fatal(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        """Any error ends the process."""
+        try:
+            await work(*arguments)
+        except (Fenced, OutOfPatience) as error:
+            self._world.ended(type(error).__name__, expected=True)
+        except Exception as error:
+            self._world.ended(repr(error), expected=False)
+
+    # -- The group
+
+    async def _belong(self) -> None:
+        while True:
+            self._joins += 1
+            await self._world.travel()
+            joined = await self._group.join(self.name)
+            await self._world.travel()
+            self._consumer.assign(joined.sources)
+            self._resuming = self._begin(self._resume, joined.generation)
+            await self._hear_of_rebalance(joined.generation)
+            self._consumer.begin_reassignment()
+            await self._revoke()
+
+    async def _hear_of_rebalance(self, generation: int) -> None:
+        answer = "stable"
+        while answer == "stable":
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await self._world.travel()
+            answer = self._group.heartbeat(self.name, generation)
+            await self._world.travel()
+        self._heartbeats = self._begin(self._stay, generation)
+
+    async def _stay(self, generation: int) -> None:
+        """Heartbeats go on during the hand-over."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await self._world.travel()
+            self._group.heartbeat(self.name, generation)
+
+    async def _revoke(self) -> None:
+        self._flow.clear()
+        if self._resuming and not self._leaves_claims:
+            self._resuming.cancel()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        await self._hand_over()
+        self._heartbeats.cancel()
+
+    async def _hand_over(self) -> None:
+        try:
+            await self.engine.hand_over(HAND_OVER_SECONDS)
+        except (Fenced, OutOfPatience, TimeoutError) as error:
+            self._world.note(f"{self.name}: last checkpoint not saved: {type(error).__name__}")
+
+    async def _resume(self, generation: int) -> None:
+        """What `seek_to_committed` does, and then let it flow."""
+        joins, assignment = self._joins, self._consumer.assignment
+        assert assignment is not None
+        await self._world.travel()
+        logs = self._world.broker.logs
+        number, positions = await self.engine.claim(dict.fromkeys(assignment.tps, 0))
+        for source, position in positions.items():
+            assert position.next_offset <= logs[source].end, f"{source} ends before {position}"
+        self._world.note(f"{self.name}: claim {number}")
+        await asyncio.sleep(0)  # into the consumer's thread
+        current = self._consumer.assignment
+        self.reads.begin(current, assignment, number, positions, self._consumer.seek)
+        await asyncio.sleep(0)
+        if joins == self._joins and not self._consumer.reassigning:
+            self._flow.set()
+
+    async def _commit(self) -> None:
+        """The group's committed offsets, for lag tools only; they may be those of a claim long gone."""
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            claim = self.engine.current
+            saved = dict(claim.saved) if claim else {}
+            await self._world.travel()
+            self._group.committed.update(saved)
+
+    # -- Batches
+
+    async def _fetch(self) -> None:
+        while True:
+            await self._flow.wait()
+            for batch in (await self._next_batches()).values():
+                if not self._flow.is_set():
+                    await self._flow.wait()
+                if self.reads.is_current(batch):
+                    await self._queue.put(batch)
+                else:
+                    self.stale_batches += 1
+
+    async def _next_batches(self) -> dict[SourcePartition, Batch]:
+        """What the consumer's thread does for the fetch loop, and the way there and back."""
+        await asyncio.sleep(0)
+        if not self._flow.is_set():
+            return {}
+        try:
+            fetched = await self._consumer.fetched(POLL_SECONDS)
+        except OutOfRange:
+            if self.reads.covers(self._consumer.assignment):
+                raise
+            return {}
+        batches = self.reads.wrap(self._consumer.assignment, fetched)
+        await asyncio.sleep(0)
+        return batches
+
+    async def _process(self) -> None:
+        while True:
+            await self.engine.process(await self._queue.get())
+
+    # -- Checkpoints
+
+    async def _checkpoint(self) -> None:
+        while True:
+            self._follow_fetches()
+            await self.engine.checkpoint()
+            await asyncio.sleep(self._interval_seconds)
+
+    def _follow_fetches(self) -> None:
+        claim, now_ms = self.engine.current, self._world.now_ms()
+        for source, state in self.reads.fetch_states().items():
+            if claim and source in claim.cursors:
+                claim.cursors[source].follow(state.position, state.high_water, state.fetched_ms, now_ms)
+
+    async def _stop(self) -> None:
+        self._flow.clear()
+        await self._hand_over()
+        with suppress(asyncio.CancelledError):
+            await self._world.travel()
+        self._group.leave(self.name)
+        self._world.ended("stopped", expected=True)
