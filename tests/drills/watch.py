@@ -33,6 +33,7 @@ class Watch:
         self._brokers = brokers
         self._topics = topics
         self._connection: asyncpg.Connection | None = None
+        self._looking = asyncio.Lock()
         self.saved: dict[Place, int] = {}
         self.owners: dict[Place, str] = {}
 
@@ -45,7 +46,8 @@ class Watch:
 
     async def look(self) -> None:
         """Read positions and owners once."""
-        rows = await (await self._connected()).fetch(POSITIONS)
+        async with self._looking:
+            rows = await (await self._connected()).fetch(POSITIONS)
         self.saved = {(topic, partition): offset for topic, partition, offset, _ in rows}
         self.owners = {(topic, partition): owner for topic, partition, _, owner in rows}
 
