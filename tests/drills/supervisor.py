@@ -27,7 +27,7 @@ class Slot:
         self._stopping = False
         self.exits: Counter[int] = Counter()
         self.worker: WorkerProcess = self._start()
-        self._minding = asyncio.create_task(self._mind(), name=f"slot {number}")
+        self._minding = self._start_minding()
 
     @property
     def pid(self) -> int:
@@ -49,7 +49,20 @@ class Slot:
     async def restarted(self, before: WorkerProcess) -> None:
         """Wait until another worker than this one is ready here."""
         await until(lambda: self._is_another(before), f"another worker than {before.name} runs")
-        await self.worker.ready()
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until the worker that runs here then is ready."""
+        await until(self._is_ready, f"slot {self._number} is ready")
+
+    async def restart(self) -> int:
+        """SIGTERM, the exit status, and another worker, which is ready."""
+        status = await self.stop()
+        self._stopping = False
+        self.worker = self._start()
+        self._minding = self._start_minding()
+        await self.ready()
+        return status
 
     async def stop(self) -> int:
         """SIGTERM, and the exit status; nobody is started again."""
@@ -69,6 +82,13 @@ class Slot:
 
     def _start(self) -> WorkerProcess:
         return self._stage.start(**self._settings)
+
+    def _start_minding(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._mind(), name=f"slot {self._number}")
+
+    async def _is_ready(self) -> bool:
+        self.check()
+        return self.worker.running and (await self.worker.page("/readyz"))[0] == 200
 
     async def _is_another(self, before: WorkerProcess) -> bool:
         self.check()
