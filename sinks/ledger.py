@@ -28,6 +28,13 @@ class Position(NamedTuple):
     clock_ms: int
 
 
+class SourceTopic(NamedTuple):
+    """A topic as Kafka has it, or as it was when it was first read; the id is None if it is not known."""
+
+    partitions: int
+    topic_id: UUID | None
+
+
 class Advance(NamedTuple):
     """The move of one source partition that a checkpoint saves."""
 

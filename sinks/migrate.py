@@ -58,6 +58,12 @@ async def pending(dsn: str) -> list[Migration]:
         return _missing(await _applied(connection))
 
 
+async def require_current(dsn: str) -> None:
+    """Raise `Refused` if the database lacks a migration, and `Unreachable`."""
+    if missing := await pending(dsn):
+        raise Refused(f"the database lacks migration {missing[0].name}: run `quarterhour migrate`")
+
+
 async def migrate(dsn: str) -> list[Migration]:
     """Apply what is missing and return it. Raises `Unreachable` and `Refused`."""
     async with _connected(dsn) as connection:

@@ -21,6 +21,7 @@ from sinks.ledger import (
     Position,
     RecordChange,
     SourcePartition,
+    SourceTopic,
     StoredAlert,
     StoredConversation,
 )
@@ -96,11 +97,15 @@ class PostgresLedger:
         """All rule sets, as rows of `billing.rule_set`."""
         return [dict(row) for row in await self._fetch("rule_sets")]
 
-    async def partition_counts(self, found: Mapping[str, int]) -> dict[str, int]:
-        """The partition counts of the first start for these topics, which is now for those never seen."""
-        await self._fetch("remember_partition_counts", list(found), list(found.values()))
-        rows = await self._fetch("partition_counts", list(found))
-        return {row["topic"]: row["partitions"] for row in rows}
+    async def remember_topics(self, found: Mapping[str, SourceTopic]) -> dict[str, SourceTopic]:
+        """These topics as they were at the first start, which is now for those never seen."""
+        await self._fetch("remember_topics", list(found), *_columns(list(found.values()), 2))
+        return await self.known_topics(list(found))
+
+    async def known_topics(self, topics: Sequence[str]) -> dict[str, SourceTopic]:
+        """Those of these topics that were ever read."""
+        rows = await self._fetch("known_topics", list(topics))
+        return {row["topic"]: SourceTopic(row["partitions"], row["topic_id"]) for row in rows}
 
     async def positions(self, topics: Sequence[str]) -> dict[SourcePartition, Position]:
         """How far each source partition of these topics was saved, by whomever."""

@@ -140,11 +140,13 @@ class Engine:
     ) -> tuple[int, dict[SourcePartition, Position]]:
         """Own these partitions and nothing else; return the claim's number and where each one stands.
 
-        Batches fetched from there on must bear that number. Raises `UnfitAssignment` and `OutOfPatience`.
+        Batches fetched from there on must bear that number. Raises `UnfitAssignment`, `OutOfPatience` and
+        what `confirm` refuses with.
         """
         self._forget()
         self._numbers += 1
         number, owner = self._numbers, uuid4()
+        await self._patiently(self._confirm)
         self._check_pairs(earliest)
         positions = await self._patiently(lambda: self._ledger.claim(owner, earliest))
         if number == self._numbers:

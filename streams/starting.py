@@ -13,8 +13,8 @@ import faust
 from schemas.topics import Topic
 from sessionizer.bill import ALGORITHM
 from sessionizer.rules import RuleBook, RuleSet
-from sinks.ledger import Refused, SourcePartition, Unreachable
-from sinks.migrate import pending
+from sinks.ledger import Refused, SourcePartition, SourceTopic, Unreachable
+from sinks.migrate import require_current
 from sinks.postgres import PostgresLedger
 from streams import sources
 from streams.engine import RETRY_SECONDS, OutOfPatience, Plan
@@ -64,28 +64,26 @@ async def _prepare(deployment: Deployment, until_drained: bool) -> StreamWorker:
     connection = {"bootstrap_servers": deployment.brokers, **deployment.kafka_options}
     ledger = await patience.with_(lambda: _open_ledger(deployment.postgres_dsn))
     try:
-        counts = await patience.with_(lambda: sources.inspect(connection, deployment.topics))
-        sources.check_unchanged(counts, await patience.with_(lambda: ledger.partition_counts(counts)))
+        found = await patience.with_(lambda: sources.inspect(connection, deployment.topics))
+        sources.check_unchanged(found, await patience.with_(lambda: ledger.remember_topics(found)))
     except sources.WrongTopics as error:
         raise Refused(str(error)) from error
     rules = RuleBook(RuleSet(**row) for row in await patience.with_(ledger.rule_sets))
     drain_to: dict[SourcePartition, int] | None = None
     if until_drained:
-        drain_to = await patience.with_(lambda: sources.end_offsets(connection, counts))
-    return StreamWorker(ledger, _plan(deployment, counts, rules), _membership(deployment), drain_to)
+        drain_to = await patience.with_(lambda: sources.end_offsets(connection, found))
+    return StreamWorker(ledger, _plan(deployment, found, rules), _membership(deployment), found, drain_to)
 
 
 async def _open_ledger(dsn: str) -> PostgresLedger:
-    missing = await pending(dsn)
-    if missing:
-        raise Refused(f"the database lacks migration {missing[0].name}: run `quarterhour migrate`")
+    await require_current(dsn)
     return await PostgresLedger.open(dsn, algorithm=ALGORITHM)
 
 
-def _plan(deployment: Deployment, counts: Mapping[str, int], rules: RuleBook) -> Plan:
+def _plan(deployment: Deployment, found: Mapping[str, SourceTopic], rules: RuleBook) -> Plan:
     return Plan(
         topics=deployment.topics,
-        partitions=counts,
+        partitions={name: topic.partitions for name, topic in found.items()},
         rules=rules,
         contract=deployment.contract,
         allowed_lateness_ms=deployment.allowed_lateness_ms,

@@ -20,11 +20,12 @@ The private names used here are why the three libraries are pinned to the versio
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any, NoReturn, Protocol, cast
 
 import aiokafka
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
     Consumer,
@@ -35,12 +36,16 @@ from faust.transport.drivers.aiokafka import (
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from sinks.ledger import Position, SourcePartition
+from sinks.ledger import Position, SourcePartition, SourceTopic, Unreachable
 from streams.batches import Batch
+from streams.positions import WAY_ON
 from streams.reads import ClaimedReads, FetchState
 from streams.runs import hand_over_runs
+from streams.topic_ids import ask_leaders
 
 FETCH_MAX_WAIT_MS = 500
+# A broker tells about topics from memory.
+TOPICS_ANSWERED_SECONDS = 5.0
 
 
 class PositionLost(Exception):
@@ -141,9 +146,26 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
             if not self._reads.covers(_assignment(consumer)):
                 return {}  # about the group's own offsets, which are not what the claim will seek to
-            raise PositionLost(f"the ledger's position is not in Kafka's log: {error!r}") from error
+            raise PositionLost(
+                f"the ledger's position is not in Kafka's log: {error!r}; `quarterhour positions` says more. "
+                f"{WAY_ON}"
+            ) from error
         batches = self._reads.wrap(_assignment(consumer), fetched)
         return {TP(*source): batch for source, batch in batches.items()}
+
+    async def topics_by_leaders(self, names: Collection[str]) -> list[dict[str, SourceTopic]]:
+        """These topics by the word of each broker that we read from; raises `Unreachable`."""
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(self._topics_by_leaders(names), self.thread_loop)
+        )
+
+    async def _topics_by_leaders(self, names: Collection[str]) -> list[dict[str, SourceTopic]]:
+        consumer = self._ensure_consumer()
+        try:
+            async with asyncio.timeout(TOPICS_ANSWERED_SECONDS):
+                return await ask_leaders(consumer._client, names, consumer.assignment())
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Unreachable(f"Kafka (topic ids): {type(error).__name__}: {error}") from error
 
     def is_current(self, batch: Batch) -> bool:
         """Whether the batch was fetched under the claim in force. Callable from any thread."""
@@ -168,6 +190,10 @@ class BatchConsumer(Consumer):
     def fetch_states(self) -> dict[SourcePartition, FetchState]:
         """See `BatchConsumerThread.fetch_states`."""
         return self._thread.fetch_states()
+
+    async def topics_by_leaders(self, names: Collection[str]) -> list[dict[str, SourceTopic]]:
+        """See `BatchConsumerThread.topics_by_leaders`."""
+        return await self._thread.topics_by_leaders(names)
 
     def partition_count(self, topic: str) -> int | None:
         """How many partitions the latest metadata says a topic has; None before there is any."""

@@ -21,13 +21,15 @@ import faust
 from faust.web import Request, Response, View
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from sinks.ledger import Fenced, Position, SourcePartition
+from sinks.ledger import Fenced, Position, SourcePartition, SourceTopic
 from sinks.postgres import PostgresLedger
 from streams.conversations import CorruptFacts
 from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
 from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
 from streams.exits import Exit, leave
+from streams.positions import why_refused
+from streams.sources import WrongTopics, check_answers
 from streams.telemetry import Telemetry
 from streams.transport import BatchConsumer, BatchTransport, PositionLost
 from streams.watchdog import Watchdog, limit_stop
@@ -50,6 +52,7 @@ _EXITS: dict[type[BaseException], Exit] = {
     OutOfPatience: Exit.OUT_OF_PATIENCE,
     TooManyDeadLetters: Exit.DEAD_LETTERS,
     PositionLost: Exit.REFUSED,
+    WrongTopics: Exit.REFUSED,
     UnfitAssignment: Exit.BUG,
     BrokenChain: Exit.BUG,
     CorruptFacts: Exit.BUG,
@@ -78,14 +81,16 @@ class StreamWorker:
         ledger: PostgresLedger,
         plan: Plan,
         membership: Membership,
+        found: Mapping[str, SourceTopic],
         drain_to: Mapping[SourcePartition, int] | None,
     ) -> None:
         self.telemetry = Telemetry()
         self._ledger = ledger
         self._plan = plan
         self._membership = membership
+        self._found = found
         self._drain_to = drain_to
-        self._engine = Engine(ledger, plan, self.telemetry.saved)
+        self._engine = Engine(ledger, plan, self.telemetry.saved, self._confirm_topics)
         self._watchdog = Watchdog()
         # Faust wants a folder of its own; nothing of ours is in it.
         self._folder = TemporaryDirectory(prefix="quarterhour-worker-")
@@ -121,7 +126,8 @@ class StreamWorker:
             number, positions = await self._engine.claim(earliest)
             self.telemetry.totals.claims += 1
             for source, position in positions.items():
-                _check_in_log(source, position.next_offset, log_ranges[source])
+                if trouble := why_refused(source, position.next_offset, log_ranges[source]):
+                    raise PositionLost(trouble)
         self._answered_at = time.monotonic()
         claim = self._engine.current
         log.info("claim %d: %d partitions, owner %s", number, len(positions), claim and claim.owner)
@@ -270,6 +276,10 @@ class StreamWorker:
                     f"topic {topic} has {found} partitions now and had {count}: its keys have moved",
                 )
 
+    async def _confirm_topics(self) -> None:
+        """What was read is of the topics that the ledger knows: one made anew is read at old offsets."""
+        check_answers(await self._consumer.topics_by_leaders(list(self._found)), self._found)
+
     async def _is_drained(self, targets: Mapping[SourcePartition, int]) -> bool:
         saved = self.saved_offsets()
         if any(saved.get(source, target) < target for source, target in targets.items()):
@@ -336,17 +346,6 @@ class _Worker(faust.Worker):
 
     async def _sentinel_task(self) -> None:
         pass
-
-
-def _check_in_log(source: SourcePartition, offset: int, log_range: tuple[int, int]) -> None:
-    first, end = log_range
-    place = f"{source.topic} partition {source.partition}: the ledger is at offset {offset}"
-    if offset < first:
-        raise PositionLost(
-            f"{place} and Kafka's log begins at {first}: events in between are gone from Kafka"
-        )
-    if offset > end:
-        raise PositionLost(f"{place} and Kafka's log ends at {end}: the topic was made anew")
 
 
 def _tune_interpreter() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from sinks import postgres
+from sinks.ledger import SourceTopic
 from tests.sinks.builders import MESSAGES, NOON_MS, id_of, settled, start_worker, usage
 from tests.sinks.conftest import ALGORITHM
 from tests.sinks.contract import LedgerContract
@@ -42,9 +45,19 @@ async def test_positions_are_those_of_the_topics_asked_for(ledger):
     assert await ledger.positions([]) == {}
 
 
-async def test_partition_counts_are_those_of_the_first_start(ledger):
-    assert await ledger.partition_counts({"a": 8, "b": 4}) == {"a": 8, "b": 4}
-    assert await ledger.partition_counts({"a": 16, "c": 2}) == {"a": 8, "c": 2}
+async def test_topics_are_remembered_as_they_were_at_the_first_start(ledger):
+    first = {"a": SourceTopic(8, UUID(int=1)), "b": SourceTopic(4, UUID(int=2))}
+    assert await ledger.remember_topics(first) == first
+    later = {"a": SourceTopic(16, UUID(int=9)), "c": SourceTopic(2, UUID(int=3))}
+    assert await ledger.remember_topics(later) == {"a": first["a"], "c": later["c"]}
+    assert await ledger.known_topics(["b", "c", "d"]) == {"b": first["b"], "c": later["c"]}
+
+
+async def test_the_id_of_a_topic_that_was_read_before_ids_were_kept_is_filled_in_once(ledger):
+    await ledger.remember_topics({"a": SourceTopic(8, None)})
+    for number in (1, 2):
+        found = await ledger.remember_topics({"a": SourceTopic(8, UUID(int=number))})
+        assert found == {"a": SourceTopic(8, UUID(int=1))}
 
 
 async def test_the_default_rules_are_in_force_from_the_first(ledger):

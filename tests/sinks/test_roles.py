@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from sinks.connecting import Role, connect, create_pool
-from sinks.ledger import Refused
+from sinks.ledger import Refused, SourceTopic
 from sinks.postgres import PostgresLedger
 from tests.sinks.builders import start_worker
 
@@ -144,7 +144,7 @@ async def test_the_whole_work_of_a_worker_is_within_its_rights(login):
             assert await ledger.save(worker.full_checkpoint(number))
         await ledger.look_up_alerts([])
         await ledger.look_up_conversations([])
-        await ledger.partition_counts({"a": 1})
+        await ledger.remember_topics({"a": SourceTopic(1, None)})
         await ledger.rule_sets()
         await ledger.outcome_counts()
         await ledger.positions([])
