@@ -34,6 +34,8 @@ class Fault:
     began: float = field(default_factory=time.monotonic)
     bites: set[str] = field(default_factory=set)
     owners: dict[Place, str] = field(default_factory=dict)
+    ended: float | None = None
+    """When all was well again, if that is not the end of the block."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Arena:
         fault = Fault(owners=dict(self.watch.owners))
         yield fault
         await self.recovered()
-        self.row.recoveries.append(time.monotonic() - fault.began)
+        self.row.recoveries.append((fault.ended or time.monotonic()) - fault.began)
         if any(self.watch.owners[place] != owner for place, owner in fault.owners.items()):
             fault.bites.add("takeover")
         self.row.tried += 1
