@@ -40,6 +40,8 @@ HAND_OVER_SECONDS = 3.0
 BATCHES_QUEUED = 16
 # A spare worker fetches nothing for as long as it has no partition, and must stay in the group all the same.
 MAX_POLL_INTERVAL_SECONDS = 30 * 86_400
+# How often the watchdog hears that the event loop runs.
+TICK_SECONDS = 1.0
 # A fetch without news is answered within half a second.
 FETCH_ANSWERED_MS = 2_000
 # Without a claim there are no fetches: joining the group may take two such times (rebalance, dead members).
@@ -97,6 +99,7 @@ class StreamWorker:
         self._checkpointed_at = time.monotonic()
         self._answered_at = time.monotonic()
         self._checkpoints: asyncio.Task[None] | None = None
+        self._ticks: asyncio.Task[None] | None = None
         self._stopping = False
         self._app = self._new_app()
 
@@ -145,10 +148,11 @@ class StreamWorker:
         except Exception as error:
             log.warning("last checkpoint not saved, its records will be read again: %r", error)
 
-    def end_checkpoints(self) -> None:
+    def end_tasks(self) -> None:
         """Save no more: the last checkpoint was that of the hand-over."""
-        if self._checkpoints:
-            self._checkpoints.cancel()
+        for task in (self._checkpoints, self._ticks):
+            if task:
+                task.cancel()
 
     def fail(self, error: Exception) -> NoReturn:
         """End the process."""
@@ -225,6 +229,7 @@ class StreamWorker:
 
     async def _start(self) -> None:
         self._watchdog.start()
+        self._ticks = asyncio.create_task(self._tick_for_ever(), name="watchdog ticks")
         self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
 
     async def _checkpoint_for_ever(self) -> None:
@@ -233,14 +238,13 @@ class StreamWorker:
             with _Fatal():
                 await self._checkpoint()
             # From the end of one: a busy ledger is asked less often, and each bill is computed less often.
-            await self._pause_until(time.monotonic() + interval)
+            await asyncio.sleep(interval)
 
-    async def _pause_until(self, then: float) -> None:
-        while (remaining := then - time.monotonic()) > 0:
+    async def _tick_for_ever(self) -> None:
+        """Beside the checkpoints: one may wait for PostgreSQL for longer than the watchdog would."""
+        while True:
             self._watchdog.tick()
-            await asyncio.sleep(min(remaining, 1.0))
-        self._watchdog.tick()
-        await asyncio.sleep(0)
+            await asyncio.sleep(TICK_SECONDS)
 
     async def _checkpoint(self) -> None:
         self._check_partition_counts()
@@ -338,7 +342,7 @@ class _StreamApp(faust.App):
 
     async def on_shutdown(self) -> None:
         await super().on_shutdown()
-        self.owner.end_checkpoints()
+        self.owner.end_tasks()
 
 
 class _Worker(faust.Worker):

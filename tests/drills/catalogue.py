@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.drills import postgres, workers
+from tests.drills import freezes, kafka, postgres, postgres_network, workers
 from tests.drills.drill import Drill
 
-DRILLS: tuple[Drill, ...] = (*workers.DRILLS, *postgres.DRILLS)
+DRILLS: tuple[Drill, ...] = (
+    *workers.DRILLS,
+    *freezes.DRILLS,
+    *postgres.DRILLS,
+    *postgres_network.DRILLS,
+    *kafka.DRILLS,
+)

@@ -32,6 +32,12 @@ class Link:
         self.port = 0
         """Where it listens, on this machine."""
 
+    @property
+    def ports(self) -> set[int]:
+        """The client ports of its connections, as the server sees them."""
+        names = [writer.get_extra_info("sockname") for writer in self._writers]
+        return {name[1] for name in names if name} - {self.port}
+
     def slow(self, seconds: float) -> None:
         """Each piece of data takes so long from now on."""
         self._delay_seconds = seconds
@@ -39,6 +45,12 @@ class Link:
     def silence(self) -> None:
         """Half-open: connections stay, also new ones are taken, and nothing passes any more."""
         self._open.clear()
+
+    def abandon(self) -> None:
+        """Half-open for good: the connections that there are stay, and nothing passes on them ever again."""
+        self._open.clear()
+        self._open = asyncio.Event()
+        self._open.set()
 
     def cut(self) -> None:
         """Reset every connection and take no new one."""
@@ -63,15 +75,17 @@ class Link:
         with suppress(OSError):
             server = await asyncio.open_connection(self._host, self._port)
             self._writers |= {writer, server[1]}
-            ways = (self._pass(reader, server[1]), self._pass(server[0], writer))
+            ways = (self._pass(reader, server[1], self._open), self._pass(server[0], writer, self._open))
             self._tasks |= {asyncio.create_task(way) for way in ways}
 
-    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, opened: asyncio.Event
+    ) -> None:
         with suppress(OSError):
             while data := await source.read(CHUNK_BYTES):
                 if self._delay_seconds:
                     await asyncio.sleep(self._delay_seconds)
-                await self._open.wait()
+                await opened.wait()
                 target.write(data)
                 await target.drain()
         target.close()

@@ -73,10 +73,9 @@ async def connections_exhausted(arena: Arena, tries: int) -> None:
     await arena.start_workers(2)
     for _ in range(tries):
         await arena.pass_time(arena.dice.uniform(0, UP_TO_SECONDS))
-        async with arena.fault() as fault:
-            async with _every_connection(arena.stand.dsn):
-                await waiting(arena, fault)
-                await arena.pass_time(LACK_SECONDS)
+        async with arena.fault() as fault, _every_connection(arena.stand.dsn):
+            await waiting(arena, fault)
+            await arena.pass_time(LACK_SECONDS)
     nobody_ended(arena)
 
 
@@ -130,7 +129,7 @@ def _limit_files(postmaster: int, limit: str) -> None:
 
 
 def _limit(pid: int, limit: str) -> None:
-    """Set a process's soft limit, as the account that it runs as: even root may not do that to others' ones."""
+    """Set a process's soft limit, as the account that it runs as: even root may not do it to another's."""
     with suppress(FileNotFoundError):  # it has ended
         account = Path(f"/proc/{pid}").stat()
         command = ("prlimit", f"--pid={pid}", f"--fsize={limit}:")
