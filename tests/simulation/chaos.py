@@ -65,7 +65,9 @@ class Chaos:
         self._world.bury(life)
 
     def _freeze(self, life: Life) -> None:
-        seconds = self._dice.choice((0.5, SESSION_SECONDS + 1.0, SESSION_SECONDS + 4.0)) * self._dice.uniform(0.5, 1.2)
+        seconds = self._dice.choice((0.5, SESSION_SECONDS + 1.0, SESSION_SECONDS + 4.0)) * self._dice.uniform(
+            0.5, 1.2
+        )
         self._note("freezes", f"{life.name} freezes for {seconds:.2f} s")
         life.process.state = State.FROZEN
         self._world.later(seconds, self._thaw, life)

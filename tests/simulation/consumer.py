@@ -82,6 +82,7 @@ class Consumer:
         self._dice = dice
         self._now_ms = now_ms
         self._buffer: dict[SourcePartition, Fetched | OutOfRange] = {}
+        self._most_offsets = dice.choice((2, 6, 30))
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._assigned = asyncio.Event()
@@ -188,7 +189,7 @@ class Consumer:
         log = self._broker.logs[source]
         if offset > log.end:
             return None
-        return *log.read(offset, self._dice.randint(1, 30)), log.end, log.stable_end
+        return *log.read(offset, self._dice.randint(1, self._most_offsets)), log.end, log.stable_end
 
     def _take_in(
         self,

@@ -1,17 +1,19 @@
 """A worker process: the real `Engine` and `ClaimedReads`, between a stand-in for Faust and the network.
 
 The tasks and their order are those of `streams/transport.py`, `streams/worker.py` and of what Faust 0.15 does
-around them: a fetch loop that waits while the flow is stopped, a bounded queue to the agent that a revocation
-empties, a checkpoint loop, and a rebalance that hands over, joins, claims, seeks and only then resumes.
+around them: a fetch loop that waits while the flow is stopped (transport/consumer.py), delivery into Faust's
+own bounded queue, which a revocation empties (transport/conductor.py, mode's queues), a checkpoint loop, and
+a rebalance that hands over, joins, claims, seeks and only then resumes (app/base.py, tables/recovery.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from random import Random
 from typing import Any
+
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from schemas.topics import Topic
 from sessionizer.rules import RuleBook, RuleSet
@@ -80,14 +82,16 @@ class Worker:
         self._interval_seconds = surroundings.dice.uniform(0.1, 1.0)
         self._leaves_claims = surroundings.dice.random() < 0.5
         self._joins = 0
+        world = surroundings
+        self._consumer = Consumer(world.broker, world, world.dice, world.now_ms)
+        self._can_flow, self._is_stopped = asyncio.Event(), asyncio.Event()
+        self._flow = FlowControlEvent()
+        self._queue: ThrowableQueue[Batch]
+        self._queue = ThrowableQueue(BATCHES_QUEUED, flow_control=self._flow, clear_on_resume=True)
+        self._resuming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start its tasks, in its process."""
-        # Here and not before: they belong to the process that they are made in.
-        self._consumer = Consumer(self._world.broker, self._world, self._world.dice, self._world.now_ms)
-        self._flow = asyncio.Event()
-        self._queue: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_QUEUED)
-        self._resuming: asyncio.Task[None] | None = None
         for work in (self._belong, self._fetch, self._process, self._checkpoint, self._commit):
             self._begin(work)
 
@@ -138,11 +142,10 @@ class Worker:
             self._group.heartbeat(self.name, generation)
 
     async def _revoke(self) -> None:
-        self._flow.clear()
+        self._stop_flow()
         if self._resuming and not self._leaves_claims:
             self._resuming.cancel()
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        self._flow.clear()
         await self._hand_over()
         self._heartbeats.cancel()
 
@@ -167,7 +170,17 @@ class Worker:
         self.reads.begin(current, assignment, number, positions, self._consumer.seek)
         await asyncio.sleep(0)
         if joins == self._joins and not self._consumer.reassigning:
-            self._flow.set()
+            self._resume_flow()
+
+    def _stop_flow(self) -> None:
+        self._can_flow.clear()
+        self._is_stopped.set()
+        self._flow.suspend()
+
+    def _resume_flow(self) -> None:
+        self._flow.resume()
+        self._can_flow.set()
+        self._is_stopped.clear()
 
     async def _commit(self) -> None:
         """The group's committed offsets, for lag tools only; they may be those of a claim long gone."""
@@ -182,19 +195,19 @@ class Worker:
 
     async def _fetch(self) -> None:
         while True:
-            await self._flow.wait()
+            await self._can_flow.wait()
             for batch in (await self._next_batches()).values():
-                if not self._flow.is_set():
-                    await self._flow.wait()
+                if not self._can_flow.is_set():
+                    await self._can_flow.wait()
                 if self.reads.is_current(batch):
-                    await self._queue.put(batch)
+                    await _first_of(self._deliver(batch), self._is_stopped.wait())
                 else:
                     self.stale_batches += 1
 
     async def _next_batches(self) -> dict[SourcePartition, Batch]:
         """What the consumer's thread does for the fetch loop, and the way there and back."""
         await asyncio.sleep(0)
-        if not self._flow.is_set():
+        if not self._can_flow.is_set():
             return {}
         try:
             fetched = await self._consumer.fetched(POLL_SECONDS)
@@ -205,6 +218,13 @@ class Worker:
         batches = self.reads.wrap(self._consumer.assignment, fetched)
         await asyncio.sleep(0)
         return batches
+
+    async def _deliver(self, batch: Batch) -> None:
+        await self._flow.acquire()
+        if self._queue.full():
+            await asyncio.wait([asyncio.create_task(self._queue.put(batch))])
+        else:
+            self._queue.put_nowait_enhanced(batch, on_pressure_high=_nothing, on_pressure_drop=_nothing)
 
     async def _process(self) -> None:
         while True:
@@ -225,9 +245,21 @@ class Worker:
                 claim.cursors[source].follow(state.position, state.high_water, state.fetched_ms, now_ms)
 
     async def _stop(self) -> None:
-        self._flow.clear()
+        self._stop_flow()
         await self._hand_over()
-        with suppress(asyncio.CancelledError):
-            await self._world.travel()
+        await self._world.travel()
         self._group.leave(self.name)
         self._world.ended("stopped", expected=True)
+
+
+async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait for one of them and cancel the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task in pending:
+            task.cancel()
+
+
+def _nothing() -> None:
+    pass

@@ -174,7 +174,7 @@ class World:
         group = Group(self.dice, self.note)
         self.broker = Broker(group)
         self.network = Network(self.dice, self.note)
-        self.ledger = WatchedLedger()
+        self.ledger = WatchedLedger(self.written)
         self.chaos = Chaos(self, Random(f"{self.seed}|chaos"))
         self._commit_nonsense()
         for slot in range(len(self.lives)):
@@ -197,8 +197,9 @@ class World:
                 self.broker.group.committed[source] = self.dice.randrange(12)
 
     async def _produce(self, coming: list[Arrival]) -> None:
+        pauses = self.dice.choice((0.2, 0.6))
         for arrival in coming:
-            if self.dice.random() < 0.6:
+            if self.dice.random() < pauses:
                 await asyncio.sleep(self.dice.random() * 0.3)
             self._wall_ms += max(0, arrival.at_ms - self.now_ms())
             self._append(arrival)
