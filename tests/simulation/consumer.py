@@ -74,7 +74,7 @@ class OutOfRange(Exception):
 class Consumer:
     """A consumer without a group: it is told its assignments."""
 
-    def __init__(self, broker: Broker, link: Link, dice: Random, now_ms: "Clock") -> None:
+    def __init__(self, broker: Broker, link: Link, dice: Random, now_ms: Clock) -> None:
         self.assignment: Assignment | None = None
         self.reassigning = True
         self._broker = broker

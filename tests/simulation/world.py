@@ -114,6 +114,11 @@ class World:
         """Put a line into the trace."""
         self.trace.append(f"{self.loop.time():9.3f} {self.loop.steps:6} {text}")
 
+    def violated(self, what: str) -> None:
+        """Something that must hold does not; the first one counts."""
+        self.note(f"VIOLATION: {what}")
+        self._violations.append(what)
+
     def count(self, what: str) -> None:
         self.happened[what] += 1
 
@@ -146,7 +151,7 @@ class World:
         self.note(f"{life.name} ends: {reason}")
         self.count(f"ends: {reason}" if expected else "unexpected ends")
         if not expected:
-            self._violations.append(f"{life.name} ended with {reason}")
+            self.violated(f"{life.name} ended with {reason}")
         self.bury(life)
 
     def bury(self, life: Life) -> None:
@@ -161,20 +166,22 @@ class World:
 
     def run(self) -> Run:
         """Play it through and judge it."""
-        violation = ""
         try:
             self.loop.run(self._play())
         except (Violation, Stuck) as error:
-            violation = str(error)
-        violation = "; ".join(self._violations + self.loop.errors) or violation
-        self.note(violation or "all holds")
-        return Run(self.seed, violation, self.happened, self.records, self.trace)
+            self.violated(str(error))
+        except Exception as error:  # the simulated world itself: no key twice in the ledger, for one
+            self.violated(repr(error))
+        for error in self.loop.errors:
+            self.violated(error)
+        first = self._violations[0] if self._violations else ""
+        return Run(self.seed, first, self.happened, self.records, self.trace)
 
     async def _play(self) -> None:
         group = Group(self.dice, self.note)
         self.broker = Broker(group)
         self.network = Network(self.dice, self.note)
-        self.ledger = WatchedLedger(self.written)
+        self.ledger = WatchedLedger(self.written, self.violated)
         self.chaos = Chaos(self, Random(f"{self.seed}|chaos"))
         self._commit_nonsense()
         for slot in range(len(self.lives)):
@@ -203,8 +210,7 @@ class World:
                 await asyncio.sleep(self.dice.random() * 0.3)
             self._wall_ms += max(0, arrival.at_ms - self.now_ms())
             self._append(arrival)
-            if self._violations:
-                return
+            self._give_up_if_violated()
         for source in SOURCES:
             self.broker.logs[source].commit(marker=False)
         self.broker.tell_readers()
@@ -236,11 +242,14 @@ class World:
     async def _until(self, holds: Callable[[], bool], what: str) -> None:
         deadline = self.loop.time() + DRAINED_WITHIN_SECONDS
         while not holds():
-            if self._violations:
-                raise Violation("")
+            self._give_up_if_violated()
             if self.loop.time() > deadline:
                 raise Violation(f"not within {DRAINED_WITHIN_SECONDS:.0f} s: {what}")
             await asyncio.sleep(POLL_SECONDS)
+
+    def _give_up_if_violated(self) -> None:
+        if self._violations:
+            raise Violation(f"{len(self._violations)} by now")
 
     def _is_drained(self) -> bool:
         places = self.ledger.data.places
