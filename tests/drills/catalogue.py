@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.drills import freezes, kafka, postgres, postgres_network, workers
+from tests.drills import freezes, kafka, postgres, postgres_network, restoring, workers
 from tests.drills.drill import Drill
 
 DRILLS: tuple[Drill, ...] = (
@@ -10,5 +10,6 @@ DRILLS: tuple[Drill, ...] = (
     *freezes.DRILLS,
     *postgres.DRILLS,
     *postgres_network.DRILLS,
+    *restoring.DRILLS,
     *kafka.DRILLS,
 )

@@ -33,7 +33,7 @@ class Flow:
         due = loop.time()
         while not self._ending.is_set():
             part = list(islice(self._lines, PART))
-            await self._publish(part)
+            await self.publish(part)
             self.acknowledged += part
             # After an outage the rate goes on as before it: no burst.
             due = max(due + len(part) / self._rate, loop.time())
@@ -43,7 +43,8 @@ class Flow:
         """Publish no further part."""
         self._ending.set()
 
-    async def _publish(self, part: list[bytes]) -> None:
+    async def publish(self, part: list[bytes]) -> None:
+        """Publish lines; returns when Kafka has acknowledged them."""
         while True:
             try:
                 await publish(part, self._brokers, self._topics, raw=True, patience_ms=PATIENCE_MS)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from streams.exits import Exit
-from tests.streams.stage import Stage, WorkerProcess, until
+from tests.streams.stage import PATIENCE_SECONDS, Stage, WorkerProcess, until
 
 RESTARTED = {-signal.SIGKILL, Exit.OUT_OF_PATIENCE, Exit.FENCED}
 """Statuses that a fault may bring about: the worker is started again. Any other is a finding."""
@@ -23,8 +23,9 @@ class Slot:
     def __init__(self, stage: Stage, number: int, settings: dict[str, str]) -> None:
         self._stage = stage
         self._number = number
-        self._settings = settings
+        self.settings = settings
         self._stopping = False
+        self._last_status: int | None = None
         self.exits: Counter[int] = Counter()
         self.worker: WorkerProcess = self._start()
         self._minding = self._start_minding()
@@ -58,11 +59,26 @@ class Slot:
     async def restart(self) -> int:
         """SIGTERM, the exit status, and another worker, which is ready."""
         status = await self.stop()
+        await self.start_again()
+        return status
+
+    async def start_again(self) -> None:
+        """Start a worker where none is any more, and wait until it is ready."""
         self._stopping = False
+        self._last_status = None
         self.worker = self._start()
         self._minding = self._start_minding()
         await self.ready()
-        return status
+
+    def expect(self, status: int) -> None:
+        """Nobody is started again after a worker that ends with this status, which is what should happen."""
+        self._last_status = status
+
+    async def ended(self) -> WorkerProcess:
+        """Wait for the end that is expected, and return the worker that ended so."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.shield(self._minding)
+        return self.worker
 
     async def stop(self) -> int:
         """SIGTERM, and the exit status; nobody is started again."""
@@ -81,7 +97,7 @@ class Slot:
             self._minding.result()
 
     def _start(self) -> WorkerProcess:
-        return self._stage.start(**self._settings)
+        return self._stage.start(**self.settings)
 
     def _start_minding(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._mind(), name=f"slot {self._number}")
@@ -102,6 +118,8 @@ class Slot:
                 return
             status = self.worker.status
             self.exits[status] += 1
+            if status == self._last_status:
+                return
             assert status in RESTARTED, f"{self.worker.name} ended with {status}: {self.worker.log[-2000:]}"
             await asyncio.sleep(RESTART_SECONDS)
             if self._stopping:
