@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 MAX_VALUE_BYTES: Final = 1_048_576
-LAST_TIME_MS: Final = (1 << 47) - 1
-"""Of an event in Kafka: a stored fact has six bytes for its time, which end in the year 6429."""
+LAST_TIME_MS: Final = (1 << 53) // 1000
+"""Of an event in Kafka, the first being 0: within these PostgreSQL's arithmetic of time is exact."""
 
 # Names of fields come again and again, texts hardly ever: a cache of texts costs more than it saves.
 _CONFIG: Final = ConfigDict(cache_strings="keys")
@@ -57,12 +57,17 @@ def decode(value: bytes | None, topic: Topic) -> tuple[Event, int]:
 
 
 def check_clock(time_ms: int, timestamp_ms: int, max_ahead_ms: int, max_age_ms: int) -> None:
-    """Compare an event's time with its Kafka timestamp; raises Rejected(TIME_AHEAD or TIME_BEHIND)."""
+    """Compare an event's time with its Kafka timestamp; raises Rejected(TIME_AHEAD or TIME_BEHIND).
+
+    A time that cannot be kept is ahead or behind whatever the timestamp.
+    """
+    if time_ms > LAST_TIME_MS:
+        raise Rejected(Reason.TIME_AHEAD, "time", "after 2255-06-05")
+    if time_ms < 0:
+        raise Rejected(Reason.TIME_BEHIND, "time", "before 1970")
     ahead_ms = time_ms - timestamp_ms
     if ahead_ms > max_ahead_ms:
         raise Rejected(Reason.TIME_AHEAD, "time", f"{ahead_ms} ms ahead, at most {max_ahead_ms} are allowed")
-    if time_ms > LAST_TIME_MS:
-        raise Rejected(Reason.TIME_AHEAD, "time", "no time after 6429-10-17 can be kept")
     if -ahead_ms > max_age_ms:
         raise Rejected(Reason.TIME_BEHIND, "time", f"{-ahead_ms} ms behind, at most {max_age_ms} are allowed")
 

@@ -15,8 +15,8 @@ MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-FIRST_MS: Final = (date.min.toordinal() - _EPOCH_DAY) * DAY_MS
-LAST_MS: Final = (date.max.toordinal() + 1 - _EPOCH_DAY) * DAY_MS - 1
+_FIRST_MS = (date.min.toordinal() - _EPOCH_DAY) * DAY_MS
+_LAST_MS = (date.max.toordinal() + 1 - _EPOCH_DAY) * DAY_MS - 1
 
 # Dictionary look-ups, not int(): int() takes signs, blanks, underscores and the digits of any script.
 _SECOND_MS: Final = {f":{second:02}.": second * 1000 for second in range(60)}
@@ -36,7 +36,7 @@ def parse_time_ms(text: str) -> int:
         time_ms = local_ms - _offset_ms(text[23:])
     except KeyError:
         return _parse_any_form(text)
-    return time_ms if FIRST_MS <= time_ms <= LAST_MS else _in_range(time_ms, text)
+    return time_ms if _FIRST_MS <= time_ms <= _LAST_MS else _in_range(time_ms, text)
 
 
 def format_time_ms(time_ms: int) -> str:
@@ -72,7 +72,7 @@ def _signed_ms(sign: str | None, hours: str, minutes: str) -> int:
 
 
 def _in_range(time_ms: int, text: str) -> int:
-    if FIRST_MS <= time_ms <= LAST_MS:
+    if _FIRST_MS <= time_ms <= _LAST_MS:
         return time_ms
     raise _invalid(text)
 

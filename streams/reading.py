@@ -14,7 +14,6 @@ from typing import Any
 from schemas.decode import LAST_TIME_MS, Rejected, check_clock, check_key, check_partition, decode
 from schemas.outcomes import Outcome
 from schemas.reasons import Reason
-from schemas.times import FIRST_MS, LAST_MS
 from schemas.topics import Topic, key_of
 from sessionizer.intake import fact_of, report_of
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
@@ -70,7 +69,8 @@ class Reader:
         for record in batch.records:
             try:
                 event, time_ms = decode(record.value, topic)
-                if not most_behind_ms <= time_ms - record.timestamp <= most_ahead_ms or time_ms > last_ms:
+                ahead_ms = time_ms - record.timestamp
+                if not (most_behind_ms <= ahead_ms <= most_ahead_ms and 0 <= time_ms <= last_ms):
                     check_clock(time_ms, record.timestamp, most_ahead_ms, -most_behind_ms)
                 key = key_of(event)
                 if key != record.key:
@@ -106,11 +106,11 @@ class Reader:
 
 
 def _storable_ms(timestamp_ms: int) -> int:
-    """The nearest time that a database and its readers know, lest a dead letter could never be saved.
+    """The nearest time that the ledger can keep, lest a dead letter could never be saved.
 
     Records from before a topic was dated by the broker bear whatever their producers called milliseconds.
     """
-    return max(FIRST_MS, min(timestamp_ms, LAST_MS))
+    return max(0, min(timestamp_ms, LAST_TIME_MS))
 
 
 def _type_of(value: bytes | None) -> object:

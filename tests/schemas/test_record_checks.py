@@ -40,14 +40,21 @@ def test_a_time_one_millisecond_past_a_limit_is_refused(
     assert (caught.value.reason, caught.value.field, caught.value.detail) == (reason, "time", detail)
 
 
-def test_a_time_that_no_stored_fact_can_hold_is_ahead_of_any_timestamp() -> None:
-    facts = FactSet()
-    check_clock(LAST_TIME_MS, LAST_TIME_MS, AHEAD_MS, AGE_MS)
-    facts.add(LAST_TIME_MS, USER_MESSAGE, 0, "", "u-1", "web")
-    assert FactSet.load(*facts.take_chunk()) == facts
+@pytest.mark.parametrize(
+    ("time_ms", "reason"), [(LAST_TIME_MS + 1, Reason.TIME_AHEAD), (-1, Reason.TIME_BEHIND)]
+)
+def test_a_time_that_cannot_be_kept_is_refused_whatever_the_timestamp(time_ms: int, reason: Reason) -> None:
     with pytest.raises(Rejected) as caught:
-        check_clock(LAST_TIME_MS + 1, LAST_TIME_MS + 1, AHEAD_MS, AGE_MS)
-    assert (caught.value.reason, caught.value.field) == (Reason.TIME_AHEAD, "time")
+        check_clock(time_ms, time_ms, AHEAD_MS, AGE_MS)
+    assert (caught.value.reason, caught.value.field) == (reason, "time")
+
+
+@pytest.mark.parametrize("time_ms", [0, LAST_TIME_MS])
+def test_the_first_and_the_last_time_pass_and_a_stored_fact_holds_them(time_ms: int) -> None:
+    check_clock(time_ms, time_ms, AHEAD_MS, AGE_MS)
+    facts = FactSet()
+    facts.add(time_ms, USER_MESSAGE, 0, "", "u-1", "web")
+    assert FactSet.load(*facts.take_chunk()) == facts
 
 
 def test_the_right_key_is_returned(event: Event) -> None:

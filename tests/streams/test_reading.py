@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from schemas.decode import LAST_TIME_MS, parse_time_ms
 from schemas.reasons import Reason
-from schemas.times import FIRST_MS, LAST_MS
 from schemas.topics import Topic
 from sinks.ledger import SourcePartition
 from streams.batches import Batch
@@ -34,10 +34,10 @@ def read(record: DatedRecord) -> Reading:
 @pytest.mark.parametrize(
     ("timestamp_ms", "recorded_ms"),
     [
-        (TIME_MS * 1_000_000, LAST_MS),  # a producer counted nanoseconds
-        ((1 << 63) - 1, LAST_MS),
-        (-(1 << 63), FIRST_MS),
-        (-1, -1),
+        (TIME_MS * 1_000_000, LAST_TIME_MS),  # a producer counted nanoseconds
+        ((1 << 63) - 1, LAST_TIME_MS),
+        (-(1 << 63), 0),
+        (-1, 0),  # Kafka's word for none
     ],
 )
 def test_a_dead_letter_bears_the_nearest_time_that_can_be_stored(timestamp_ms: int, recorded_ms: int) -> None:
@@ -45,6 +45,16 @@ def test_a_dead_letter_bears_the_nearest_time_that_can_be_stored(timestamp_ms: i
     assert letter.recorded_ms == recorded_ms
 
 
-def test_an_event_of_a_year_that_no_fact_can_hold_is_refused_whatever_its_timestamp() -> None:
-    (letter,) = read(DatedRecord(LAST_MS, changed(time="9999-12-31T23:59:59.999Z"))).dead_letters
-    assert letter.reason == Reason.TIME_AHEAD
+@pytest.mark.parametrize(
+    ("time", "reason"),
+    [
+        ("9999-12-31T23:59:59.999Z", Reason.TIME_AHEAD),  # does not fit into a stored fact
+        ("2255-06-05T23:47:34.741Z", Reason.TIME_AHEAD),
+        ("1969-12-31T23:59:59.999Z", Reason.TIME_BEHIND),
+    ],
+)
+def test_an_event_whose_time_cannot_be_kept_is_refused_though_its_record_is_as_old(
+    time: str, reason: Reason
+) -> None:
+    (letter,) = read(DatedRecord(parse_time_ms(time), changed(time=time))).dead_letters
+    assert letter.reason == reason
