@@ -6,6 +6,7 @@ from all three, so that two runs share no conversation unless they are the same 
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def live_traffic(
     events = rate * (until_ms - from_ms) // 1000
     dice = Dice(f"{rate}|{seed}|{from_ms}|{speed}")
     tag = f"{dice.below(1 << 32):08x}"
-    return _in_order(_Run(dice, tag, events, Period(from_ms, until_ms, until_ms, speed), faults))
+    return _as_it_happens(_Run(dice, tag, events, Period(from_ms, until_ms, until_ms, speed), faults))
 
 
 class Period(NamedTuple):
@@ -134,6 +135,17 @@ class _Run:
             return subject.line(event_id, event._replace(time_ms=event.time_ms - 1 - self.dice.below(60_000)))
         self.faults_made += 1
         return spoil(line, FAULTS[self.faults_made % len(FAULTS)])
+
+
+def _as_it_happens(run: _Run) -> Iterator[Arrival]:
+    """Yield lines by arrival, none long in coming: slower than `_in_order`, which plans far ahead."""
+    waiting: list[Arrival] = []
+    while run.planned < run.events:
+        for arrival in run.plan_unit():
+            heappush(waiting, arrival)
+        start_ms = run.next_start_ms()
+        while waiting and waiting[0][0] < start_ms:
+            yield heappop(waiting)
 
 
 def _in_order(run: _Run) -> Iterator[Arrival]:
