@@ -74,7 +74,7 @@ class Chaos:
 
     def _thaw(self, life: Life) -> None:
         if life.process.state is State.FROZEN:
-            is_zombie = life.name not in self._world.broker.group.members
+            is_zombie = life.member not in self._world.broker.group.members
             self._note("zombies thawed" if is_zombie else "thaws", f"{life.name} thaws")
             self._world.loop.thaw(life.process)
 

@@ -71,6 +71,7 @@ class Member:
 
     name: str
     heard_at: float
+    sources: tuple[SourcePartition, ...] = ()
     joining: asyncio.Future[Joined] | None = None
 
 
@@ -87,14 +88,20 @@ class Group:
         self._note = note
         self._context = Context()
 
-    def join(self, name: str) -> asyncio.Future[Joined]:
-        """Become a member, or join again; the answer comes with the next generation."""
+    def join(self, name: str, *, static: bool) -> asyncio.Future[Joined]:
+        """Become a member, or join again; the answer comes with the next generation.
+
+        A static member that comes back while nobody else is joining gets what it had, and nobody notices.
+        """
         loop = asyncio.get_running_loop()
         member = self.members.get(name)
         if member is None:
             member = self.members[name] = Member(name, loop.time())
             self._after(SESSION_SECONDS, self._expire, member)
         answer = member.joining = loop.create_future()
+        if static and member.sources and not self._joining:
+            self._give(member, member.sources)
+            return answer
         self.rebalance()
         self._complete_if_all_joined()
         return answer
@@ -144,12 +151,15 @@ class Group:
             self._joining = False
             self.generation += 1
             self.rebalances += 1
-            now = asyncio.get_running_loop().time()
             for name, sources in self._assign().items():
-                member = self.members[name]
-                self._note(f"generation {self.generation}: {name} gets {_named(sources)}")
-                _answer(member.joining, Joined(self.generation, sources))
-                member.joining, member.heard_at = None, now
+                self._give(self.members[name], sources)
+
+    def _give(self, member: Member, sources: tuple[SourcePartition, ...]) -> None:
+        self._note(f"generation {self.generation}: {member.name} gets {_named(sources)}")
+        if member.joining and not member.joining.done():
+            member.joining.set_result(Joined(self.generation, sources))
+        member.joining, member.sources = None, sources
+        member.heard_at = asyncio.get_running_loop().time()
 
     def _assign(self) -> Mapping[str, tuple[SourcePartition, ...]]:
         """Deal out partitions so that those of a shard stay together."""
@@ -174,11 +184,6 @@ class Broker:
         """Answer the fetches that wait for news."""
         self.appended.set()
         self.appended = asyncio.Event()
-
-
-def _answer(future: asyncio.Future[Joined] | None, joined: Joined) -> None:
-    if future is not None and not future.done():
-        future.set_result(joined)
 
 
 def _named(sources: tuple[SourcePartition, ...]) -> str:

@@ -71,8 +71,11 @@ class Surroundings:
 class Worker:
     """One life of a worker process."""
 
-    def __init__(self, name: str, ledger: Ledger, surroundings: Surroundings) -> None:
+    def __init__(self, name: str, member: str | None, ledger: Ledger, surroundings: Surroundings) -> None:
+        """`member` is its static group instance id, if it has one."""
         self.name = name
+        self._is_static = member is not None
+        self._member = member or name
         self.engine = Engine(ledger, PLAN, confirm=surroundings.travel)
         self.reads = ClaimedReads()
         self.stale_batches = 0
@@ -117,7 +120,7 @@ class Worker:
         while True:
             self._joins += 1
             await self._world.travel()
-            joined = await self._group.join(self.name)
+            joined = await self._group.join(self._member, static=self._is_static)
             await self._world.travel()
             self._consumer.assign(joined.sources)
             self._resuming = self._begin(self._resume, joined.generation)
@@ -130,7 +133,7 @@ class Worker:
         while answer == "stable":
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await self._world.travel()
-            answer = self._group.heartbeat(self.name, generation)
+            answer = self._group.heartbeat(self._member, generation)
             await self._world.travel()
         self._heartbeats = self._begin(self._stay, generation)
 
@@ -139,7 +142,7 @@ class Worker:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await self._world.travel()
-            self._group.heartbeat(self.name, generation)
+            self._group.heartbeat(self._member, generation)
 
     async def _revoke(self) -> None:
         self._stop_flow()
@@ -228,7 +231,9 @@ class Worker:
 
     async def _process(self) -> None:
         while True:
-            await self.engine.process(await self._queue.get())
+            batch = await self._queue.get()
+            if self._flow.is_active():  # Faust's stream skips what it gets at another time
+                await self.engine.process(batch)
 
     # -- Checkpoints
 
@@ -248,7 +253,8 @@ class Worker:
         self._stop_flow()
         await self._hand_over()
         await self._world.travel()
-        self._group.leave(self.name)
+        if not self._is_static:
+            self._group.leave(self._member)
         self._world.ended("stopped", expected=True)
 
 

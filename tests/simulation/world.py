@@ -28,6 +28,7 @@ POLL_SECONDS = 0.25
 RESTART_SECONDS = 0.3
 TRAVEL_SECONDS = 0.005
 MINUTE_MS = 60_000
+SLOTS = "abc"
 # By then everything has settled, an endless handoff too.
 REST_MS = RULES.handoff_timeout_ms + RULES.idle_timeout_ms + PLAN.allowed_lateness_ms + MINUTE_MS
 
@@ -60,7 +61,8 @@ class Life(Surroundings):
         self._world = world
         self._cut_until = 0.0
         connection = Connection(name, world.ledger, world.network)
-        self.worker = Worker(name, connection, self)
+        self.member = SLOTS[slot] if world.is_static else name
+        self.worker = Worker(name, self.member if world.is_static else None, connection, self)
 
     @property
     def name(self) -> str:
@@ -101,6 +103,7 @@ class World:
         self.lives: list[Life | None] = [None, None, None]
         self._wall_ms = START_MS
         self._lives_begun = 0
+        self.is_static = self.dice.random() < 0.3
         self._wanted = [True, self.dice.random() < 0.8, self.dice.random() < 0.2]
         self._violations: list[str] = []
 
@@ -132,7 +135,7 @@ class World:
         """Start a worker where there is none, if there should be one."""
         if self.lives[slot] is None and self._wanted[slot]:
             self._lives_begun += 1
-            life = self.lives[slot] = Life(self, slot, f"{'abc'[slot]}{self._lives_begun}")
+            life = self.lives[slot] = Life(self, slot, f"{SLOTS[slot]}{self._lives_begun}")
             self.note(f"{life.name} starts")
             self.loop.spawn(life.process, life.worker.start())
 
