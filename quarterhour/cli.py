@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "Run the main job on generated traffic and check the result.",
     "migrate": "Bring the database schema to this version.",
     "worker": "Run one stream worker.",
+    "positions": "Show where the ledger stands in Kafka's logs.",
     "publish": "Publish events from a file to their topics.",
     "traffic": "Generate realistic events.",
     "validate": "Check every event of a file against the contract.",

@@ -62,6 +62,7 @@ class WorkerProcess:
                 env={**os.environ, **environment, "QUARTERHOUR_WEB_PORT": str(self.port)},
                 stdout=output,
                 stderr=log,
+                process_group=0,  # Ctrl-C is for the run, which stops its workers as it wants
             )
 
     @property
@@ -138,10 +139,10 @@ class Stage:
     published: list[bytes] = field(default_factory=list)
     workers: list[WorkerProcess] = field(default_factory=list)
 
-    def start(self, *arguments: str, **settings: str) -> WorkerProcess:
-        """Start a worker; settings are named without their prefix, in lower case.
+    def environment(self, **settings: str) -> dict[str, str]:
+        """What commands find on this stage; settings are named without their prefix, in lower case.
 
-        A name in upper case is any other variable of its environment.
+        A name in upper case is any other variable.
         """
         named = {
             "home": str(self.folder / "home"),
@@ -153,9 +154,13 @@ class Stage:
             **{f"topic_{topic.name.lower()}": name for topic, name in self.topics.items()},
             **settings,
         }
-        environment = {
+        return {
             name if name.isupper() else f"QUARTERHOUR_{name.upper()}": value for name, value in named.items()
         }
+
+    def start(self, *arguments: str, **settings: str) -> WorkerProcess:
+        """Start a worker; see `environment` for its settings."""
+        environment = self.environment(**settings)
         worker = WorkerProcess(f"worker-{len(self.workers)}", environment, self.folder, arguments)
         self.workers.append(worker)
         return worker
