@@ -24,24 +24,21 @@ class Flow:
         self._topics = topics
         self._rate = rate
         self._ending = asyncio.Event()
+        self._ended = asyncio.Event()
         self.acknowledged: list[bytes] = []
         """The lines that Kafka has acknowledged, in this order."""
 
     async def run(self) -> None:
         """Publish until told to end."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while not self._ending.is_set():
-            part = list(islice(self._lines, PART))
-            await self.publish(part)
-            self.acknowledged += part
-            # After an outage the rate goes on as before it: no burst.
-            due = max(due + len(part) / self._rate, loop.time())
-            await self._rest_until(due)
+        try:
+            await self._run()
+        finally:
+            self._ended.set()
 
     async def end(self) -> None:
-        """Publish no further part."""
+        """Publish no further part; returns when Kafka has acknowledged all that was begun."""
         self._ending.set()
+        await self._ended.wait()
 
     async def publish(self, part: list[bytes]) -> None:
         """Publish lines; returns when Kafka has acknowledged them."""
@@ -51,6 +48,17 @@ class Flow:
             except PartUnreachable:
                 continue  # it took its patience to find out
             return
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not self._ending.is_set():
+            part = list(islice(self._lines, PART))
+            await self.publish(part)
+            self.acknowledged += part
+            # After an outage the rate goes on as before it: no burst.
+            due = max(due + len(part) / self._rate, loop.time())
+            await self._rest_until(due)
 
     async def _rest_until(self, due: float) -> None:
         try:
