@@ -6,6 +6,7 @@ Exit status 1 when a record is wrong or a fault never bit.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,7 @@ def main(names: tuple[str, ...], short: bool, seed: int) -> None:
     \\b
       python -m tests.drills kill_at_random
     """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of the drill's own clients
     drills = [NAMES[name] for name in names] or list(DRILLS)
     with TemporaryDirectory(prefix="quarterhour-drills-") as folder:
         parts = Parts(Path(folder) / "home")

@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from quarterhour.parts import Parts
 from quarterhour.parts.home import ADDRESS, Home
 from quarterhour.parts.kafka import Kafka, Node
+from quarterhour.parts.topics import PARTITIONS, TOPIC_CONFIGURATION, create_topics
+from schemas.topics import Topic
 from tests.drills.link import Link, linked
 from tests.drills.stand import Stand, fresh_database, fresh_topics
 from tests.drills.watch import Place
@@ -22,6 +24,7 @@ from tests.reaper import ending_with_this_run
 from tests.streams.stage import until
 
 WORKERS = 2
+APART = 0
 WIPE = """
 from tests.drills.cluster import Cluster
 Cluster(home).wipe()
@@ -74,6 +77,17 @@ class Cluster:
         for node in self.nodes.values():
             node.kill()
         shutil.rmtree(self._folder)
+
+    async def create_topics(self, copies: Mapping[str, Sequence[Sequence[int]]]) -> None:
+        """Create topics whose partitions have their copies on these brokers; the first one leads."""
+        topics = [
+            NewTopic(name, -1, -1, dict(enumerate(nodes)), TOPIC_CONFIGURATION)
+            for name, nodes in copies.items()
+        ]
+        async with self._admin() as admin:
+            await admin.create_topics(topics)
+        counts = {name: len(nodes) for name, nodes in copies.items()}
+        assert not await create_topics(self.brokers, counts), "not created as wanted"
 
     async def leaders(self, topics: Sequence[str]) -> Mapping[Place, int]:
         """Which broker leads each partition."""
@@ -172,6 +186,28 @@ async def on_three_brokers(parts: Parts, folder: Path) -> AsyncIterator[Stand]:
     """Three brokers, each with a copy of everything."""
     async with on_cluster(parts, folder, 3) as stand:
         yield stand
+
+
+@asynccontextmanager
+async def on_brokers_apart(parts: Parts, folder: Path) -> AsyncIterator[Stand]:
+    """Three brokers of which one leads a single partition, that of conversations of the shard APART."""
+    async with brokers_of_its_own(folder, 3) as brokers, fresh_database(parts) as dsn:
+        cluster = brokers.cluster
+        groups = await cluster.coordinator("any")
+        far, third = (number for number in cluster.nodes if number != groups)
+        topics = {role: f"{role}-apart" for role in Topic}
+        await cluster.create_topics(
+            {
+                topics[role]: [
+                    [far, groups, third]
+                    if (role, number) == (Topic.CONVERSATION, APART)
+                    else [(groups, third)[number % 2], (third, groups)[number % 2], far]
+                    for number in range(count)
+                ]
+                for role, count in PARTITIONS.items()
+            }
+        )
+        yield Stand(parts, cluster.brokers, dsn, topics, more=brokers)
 
 
 @asynccontextmanager

@@ -72,11 +72,14 @@ class Link:
         if self._refusing:
             _close_with_reset(writer)
             return
-        with suppress(OSError):
+        try:
             server = await asyncio.open_connection(self._host, self._port)
-            self._writers |= {writer, server[1]}
-            ways = (self._pass(reader, server[1], self._open), self._pass(server[0], writer, self._open))
-            self._tasks |= {asyncio.create_task(way) for way in ways}
+        except OSError:
+            _close_with_reset(writer)  # as the system of a server that has ended does
+            return
+        self._writers |= {writer, server[1]}
+        ways = (self._pass(reader, server[1], self._open), self._pass(server[0], writer, self._open))
+        self._tasks |= {asyncio.create_task(way) for way in ways}
 
     async def _pass(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, opened: asyncio.Event
