@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL (architecture.md section 2): one transaction a checkpoint, and the fence first."""
+"""The ledger in PostgreSQL (architecture.md section 2): a checkpoint is one transaction, fenced."""
 
 from __future__ import annotations
 
@@ -161,6 +161,7 @@ class PostgresLedger:
 async def _save(
     connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int
 ) -> Counter[RecordChange]:
+    await _send(connection, checkpoint)
     if not await _pass_fence(connection, checkpoint):
         return Counter()
     await _write(connection, checkpoint, algorithm)
@@ -173,6 +174,21 @@ async def _save(
     if any(change.status != "open" for change in changes):
         await connection.execute(statement("publish_changes"))
     return changes
+
+
+async def _send(connection: asyncpg.Connection, checkpoint: Checkpoint) -> None:
+    """Put the rows where only this connection sees them, and nobody waits for a lock.
+
+    Before the fence: while the server reads the data of a COPY none of its time limits holds, so a worker
+    frozen there with the fence behind it would keep its partitions locked for as long as it is frozen.
+    """
+    for table, rows in (
+        ("incoming_conversation", checkpoint.conversations),
+        ("incoming_fact_chunk", checkpoint.chunks),
+        ("incoming_record", checkpoint.records),
+    ):
+        if rows:
+            await connection.copy_records_to_table(table, schema_name="pg_temp", records=rows)
 
 
 async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) -> bool:
@@ -196,13 +212,10 @@ async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) ->
 
 async def _write(connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int) -> None:
     if checkpoint.conversations:
-        await _copy(connection, "incoming_conversation", checkpoint.conversations)
         await connection.execute(statement("save_conversations"))
     if checkpoint.chunks:
-        await _copy(connection, "incoming_fact_chunk", checkpoint.chunks)
         await connection.execute(statement("append_facts"))
     if checkpoint.records:
-        await _copy(connection, "incoming_record", checkpoint.records)
         await connection.execute(statement("save_records"), algorithm)
     if checkpoint.voids:
         ids, revisions = _columns(checkpoint.voids, 2)
@@ -226,10 +239,6 @@ async def _count_outcomes(connection: asyncpg.Connection, checkpoint: Checkpoint
     if checkpoint.outcomes:
         rows = [(*key.source, key.outcome, key.reason, count) for key, count in checkpoint.outcomes.items()]
         await _execute(connection, "count_outcomes", rows)
-
-
-async def _copy(connection: asyncpg.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
-    await connection.copy_records_to_table(table, schema_name="pg_temp", records=rows)
 
 
 async def _execute(connection: asyncpg.Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -71,6 +71,19 @@ async def test_a_worker_frozen_in_the_middle_of_a_statement_holds_up_nobody(ledg
         await statement
 
 
+async def test_a_worker_frozen_in_the_middle_of_a_copy_holds_up_nobody(ledger, relayed):
+    found, frozen = relayed
+    worker = await start_worker(frozen)
+    found.freeze_before = _is(b"c")
+    saving = asyncio.create_task(frozen.save(worker.full_checkpoint()))
+    await found.frozen.wait()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await start_worker(ledger)
+    await frozen.close()
+    with pytest.raises(Unreachable):
+        await saving
+
+
 async def test_a_commit_whose_answer_was_lost_is_recognised(relayed, inspect):
     found, ledger = relayed
     worker = await start_worker(ledger)
