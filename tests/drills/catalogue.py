@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.drills import freezes, kafka, postgres, postgres_network, restoring, workers
+from tests.drills import clocks, freezes, kafka, postgres, postgres_network, restoring, workers
 from tests.drills.drill import Drill
 
 DRILLS: tuple[Drill, ...] = (
     *workers.DRILLS,
     *freezes.DRILLS,
+    *clocks.DRILLS,
     *postgres.DRILLS,
     *postgres_network.DRILLS,
     *restoring.DRILLS,

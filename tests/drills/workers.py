@@ -54,12 +54,12 @@ async def join_and_leave(arena: Arena, tries: int) -> None:
     for _ in range(tries):
         async with arena.fault():
             (third,) = await arena.start_workers(1)
-            await until(lambda worker=third: _owns(arena, worker), "the third worker has partitions")
+            await until(lambda worker=third: owns(arena, worker), "the third worker has partitions")
         await arena.pass_time(arena.dice.uniform(0, UP_TO_SECONDS))
         async with arena.fault() as fault:
             await arena.look(fault, third)
-            _expect_order(arena, third, await third.stop())
-        if await _owns(arena, third):
+            expect_order(arena, third, await third.stop())
+        if await owns(arena, third):
             arena.row.findings.append(f"{third.worker.name} has left and still owns partitions")
 
 
@@ -76,7 +76,7 @@ async def rolling_restart(arena: Arena, tries: int) -> None:
         before, claims = await _holders(arena, slots), other.worker.owners
         async with arena.fault() as fault:
             await arena.look(fault, slot)
-            _expect_order(arena, slot, await slot.restart())
+            expect_order(arena, slot, await slot.restart())
         if await _holders(arena, slots) != before:
             arena.row.findings.append(f"a restart of {slot.worker.name}'s slot has moved partitions")
         if other.worker.owners != claims:
@@ -89,12 +89,14 @@ def check_points(arena: Arena, points: list[str], trap: Trap) -> None:
         arena.row.findings.append(f"points that `full_checkpoint` does not have: {sorted(unknown)}")
 
 
-def _expect_order(arena: Arena, slot: Slot, status: int) -> None:
+def expect_order(arena: Arena, slot: Slot, status: int) -> None:
+    """See that a worker that was asked to stop ended in order."""
     if status:
         arena.row.findings.append(f"{slot.worker.name} ended with {status} when asked to stop")
 
 
-async def _owns(arena: Arena, slot: Slot) -> bool:
+async def owns(arena: Arena, slot: Slot) -> bool:
+    """Whether a worker is the owner of anything."""
     await arena.watch.look()
     return not slot.worker.owners.isdisjoint(arena.watch.owners.values())
 
