@@ -118,6 +118,8 @@ class Engine:
         self._progress = asyncio.Condition()
         self.waiting_for: str | None = None
         """What last failed to answer, while it is being waited for."""
+        self.calls = 0
+        """How many calls have not been answered yet."""
         self.stale_batches = 0
 
     @property
@@ -210,6 +212,7 @@ class Engine:
         finally:
             self._forget()
             self._numbers += 1
+            self.waiting_for = None
 
     def _forget(self) -> None:
         self._claim = None
@@ -325,6 +328,7 @@ class Engine:
         deadline = _now_seconds() + self._plan.patience_ms / 1000
         limit: float | None = None
         while True:
+            self.calls += 1
             try:
                 async with asyncio.timeout(limit):
                     answer = await call()
@@ -337,6 +341,8 @@ class Engine:
             else:
                 self.waiting_for = None
                 return answer
+            finally:
+                self.calls -= 1
 
 
 def _now_seconds() -> float:

@@ -45,6 +45,18 @@ class Metrics:
             ["topic", "partition"],
             registry=registry,
         )
+        self.blocked = Gauge(
+            "quarterhour_blocked_records",
+            "Records of an owned source partition that are behind a producer's open transaction.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.no_progress = Gauge(
+            "quarterhour_no_progress_seconds",
+            "For how long nothing more of an owned source partition was saved though Kafka's log goes on.",
+            ["topic", "partition"],
+            registry=registry,
+        )
         self.watermark_delay = Gauge(
             "quarterhour_watermark_delay_seconds",
             "How far the watermark of an owned shard is behind the clock of this machine.",
@@ -59,6 +71,22 @@ class Metrics:
         self.stale_batches = Gauge(
             "quarterhour_stale_batches",
             "Batches dropped since the start because they were fetched under an earlier claim.",
+            registry=registry,
+        )
+        self.checkpoint_age = Gauge(
+            "quarterhour_checkpoint_age_seconds",
+            "Time since the latest checkpoint or, after a claim, since that; 0 without a claim.",
+            registry=registry,
+        )
+        self.not_ready = Gauge(
+            "quarterhour_not_ready",
+            "1 for each reason, by its code, why this worker is not ready.",
+            ["code"],
+            registry=registry,
+        )
+        self.healthy = Gauge(
+            "quarterhour_healthy",
+            "1 when this worker answers /healthz with 200.",
             registry=registry,
         )
         self.ready = Gauge(

@@ -23,7 +23,9 @@ class FetchState(NamedTuple):
 
     position: int
     high_water: int
+    """How far it can be read: to the last stable offset."""
     fetched_ms: int
+    log_end: int
 
 
 class PartitionState(Protocol):
@@ -127,5 +129,7 @@ class ClaimedReads:
             if state.timestamp is not None and state.highwater is not None and state.has_valid_position:
                 # Under read_committed nothing is handed over past the last stable offset.
                 end = state.highwater if state.lso is None else min(state.highwater, state.lso)
-                states[SourcePartition(*tp)] = FetchState(state.position, end, state.timestamp)
+                states[SourcePartition(*tp)] = FetchState(
+                    state.position, end, state.timestamp, state.highwater
+                )
         return states

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sinks.ledger import SourcePartition
 from streams.engine import Engine, Saved
+from streams.health import Code, Health
 from streams.metrics import Metrics
-from streams.reads import FetchState
 
 
 @dataclass(slots=True)
@@ -66,16 +64,30 @@ class Telemetry:
             if change.corrected:
                 self.metrics.corrections.labels(change.kind).inc(count)
 
-    def measure(self, engine: Engine, states: Mapping[SourcePartition, FetchState], *, ready: bool) -> None:
+    def measure(self, engine: Engine, health: Health) -> None:
         """Bring the gauges up to date: they speak of what is owned now."""
         metrics, claim = self.metrics, engine.current
-        metrics.ready.set(ready)
         metrics.stale_batches.set(engine.stale_batches)
-        metrics.lag.clear()
-        metrics.watermark_delay.clear()
         metrics.conversations.set(sum(map(len, claim.conversations.values())) if claim else 0)
-        for source, state in states.items():
-            if claim and source in claim.saved:
-                metrics.lag.labels(*source).set(max(0, state.high_water - claim.saved[source]))
+        metrics.watermark_delay.clear()
         for shard, watermark in engine.watermarks_ms().items():
             metrics.watermark_delay.labels(shard).set(time.time() - watermark / 1000)
+        self._measure_health(health)
+        self._measure_progress(health)
+
+    def _measure_health(self, health: Health) -> None:
+        reasons = health.not_ready()
+        self.metrics.ready.set(not reasons)
+        self.metrics.healthy.set(health.unhealthy() is None)
+        for code in Code:
+            self.metrics.not_ready.labels(code).set(any(reason.code is code for reason in reasons))
+        self.metrics.checkpoint_age.set(health.seconds_without_checkpoint())
+
+    def _measure_progress(self, health: Health) -> None:
+        metrics = self.metrics
+        for gauge in (metrics.lag, metrics.blocked, metrics.no_progress):
+            gauge.clear()
+        for source, progress in health.seen.progress.items():
+            metrics.lag.labels(*source).set(max(0, progress.readable_end - progress.saved))
+            metrics.blocked.labels(*source).set(progress.log_end - progress.readable_end)
+            metrics.no_progress.labels(*source).set(health.seconds_without_progress(source))

@@ -57,8 +57,11 @@ class Owner(Protocol):
 
     async def claim_partitions(
         self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
-    ) -> tuple[int, dict[SourcePartition, Position]]:
-        """Own these partitions, given the first and end offset of their logs; return number and positions."""
+    ) -> tuple[int, dict[SourcePartition, Position]] | None:
+        """Own these partitions, given the first and end offset of their logs; return number and positions.
+
+        None: they are not what is to be read; a rebalance will follow.
+        """
         ...
 
     def saved_offsets(self) -> dict[SourcePartition, int]:
@@ -106,11 +109,13 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         )
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Claim the assigned partitions and seek to where the ledger says; {} if a rebalance came between."""
+        """Claim the assigned partitions and seek to where the ledger says; {} if a rebalance comes first."""
         assignment, log_ranges = await self.call_thread(self._log_ranges)
-        number, positions = await _owner(self.app).claim_partitions(log_ranges)
+        claimed = await _owner(self.app).claim_partitions(log_ranges)
+        if claimed is None:
+            return {}
         found: Mapping[TP, int]
-        found = await self.call_thread(self._seek_claimed, assignment, number, positions)
+        found = await self.call_thread(self._seek_claimed, assignment, *claimed)
         return found
 
     async def _log_ranges(self) -> tuple[Any, dict[SourcePartition, tuple[int, int]]]:
@@ -175,6 +180,16 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         """What the last fetch of each claimed partition said, of those fetched; callable from any thread."""
         return self._reads.fetch_states()
 
+    def held_partitions(self) -> set[SourcePartition]:
+        """Partitions of which the client holds records that nobody has taken; callable from any thread."""
+        consumer = self._consumer
+        return {SourcePartition(*tp) for tp in list(consumer._fetcher._records)} if consumer else set()
+
+    def metadata_ms(self) -> float | None:
+        """When Kafka last told about its topics, by the wall clock; callable from any thread."""
+        consumer = self._consumer
+        return consumer._client.cluster._last_successful_refresh_ms if consumer else None
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Nothing: Faust's own ideas of slow processing count events."""
 
@@ -190,6 +205,14 @@ class BatchConsumer(Consumer):
     def fetch_states(self) -> dict[SourcePartition, FetchState]:
         """See `BatchConsumerThread.fetch_states`."""
         return self._thread.fetch_states()
+
+    def held_partitions(self) -> set[SourcePartition]:
+        """See `BatchConsumerThread.held_partitions`."""
+        return self._thread.held_partitions()
+
+    def metadata_ms(self) -> float | None:
+        """See `BatchConsumerThread.metadata_ms`."""
+        return self._thread.metadata_ms()
 
     async def topics_by_leaders(self, names: Collection[str]) -> list[dict[str, SourceTopic]]:
         """See `BatchConsumerThread.topics_by_leaders`."""

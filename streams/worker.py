@@ -12,14 +12,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
 
 import faust
-from faust.web import Request, Response, View
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from sinks.ledger import Fenced, Position, SourcePartition, SourceTopic
 from sinks.postgres import PostgresLedger
@@ -28,6 +27,10 @@ from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
 from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
 from streams.exits import Exit, leave
+from streams.health import METADATA_MAX_AGE_SECONDS, Health, Limits
+from streams.metrics import Metrics
+from streams.observing import Observer
+from streams.pages import add_pages
 from streams.positions import why_refused
 from streams.sources import WrongTopics, check_answers
 from streams.telemetry import Telemetry
@@ -40,14 +43,8 @@ HAND_OVER_SECONDS = 3.0
 BATCHES_QUEUED = 16
 # A spare worker fetches nothing for as long as it has no partition, and must stay in the group all the same.
 MAX_POLL_INTERVAL_SECONDS = 30 * 86_400
-# How often the watchdog hears that the event loop runs.
-TICK_SECONDS = 1.0
-# A fetch without news is answered within half a second.
-FETCH_ANSWERED_MS = 2_000
-# Without a claim there are no fetches: joining the group may take two such times (rebalance, dead members).
-JOIN_MS = 60_000
-# So many intervals without a checkpoint make a worker not ready.
-OVERDUE_CHECKPOINTS = 5
+# So often a worker looks at itself, and its watchdog hears that the event loop runs.
+LOOK_SECONDS = 0.25
 
 _EXITS: dict[type[BaseException], Exit] = {
     Fenced: Exit.FENCED,
@@ -96,10 +93,10 @@ class StreamWorker:
         self._watchdog = Watchdog()
         # Faust wants a folder of its own; nothing of ours is in it.
         self._folder = TemporaryDirectory(prefix="quarterhour-worker-")
-        self._checkpointed_at = time.monotonic()
-        self._answered_at = time.monotonic()
-        self._checkpoints: asyncio.Task[None] | None = None
-        self._ticks: asyncio.Task[None] | None = None
+        limits = Limits(plan.patience_ms / 1000, membership.checkpoint_interval_ms / 1000)
+        self._health = Health(limits, plan.topics, plan.partitions)
+        self._observer = Observer(self._engine, self.telemetry.totals, list(plan.topics))
+        self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._app = self._new_app()
 
@@ -122,18 +119,31 @@ class StreamWorker:
 
     async def claim_partitions(
         self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
-    ) -> tuple[int, dict[SourcePartition, Position]]:
-        """Claim these partitions and check that the ledger's positions are within their logs."""
-        with _Fatal():
-            earliest = {source: first for source, (first, _) in log_ranges.items()}
-            number, positions = await self._engine.claim(earliest)
-            self.telemetry.totals.claims += 1
-            for source, position in positions.items():
-                if trouble := why_refused(source, position.next_offset, log_ranges[source]):
-                    raise PositionLost(trouble)
-        self._answered_at = time.monotonic()
+    ) -> tuple[int, dict[SourcePartition, Position]] | None:
+        """Claim these partitions and check that the ledger's positions are within their logs.
+
+        None while a topic is missing in Kafka: what is assigned then is not all that belongs together.
+        """
+        with self._fatal():
+            _check_numbers(log_ranges, self._plan.partitions)
+            if missing := self._look().missing_topics:
+                log.warning("nothing claimed: missing in Kafka: %s", ", ".join(missing))
+                return None
+            number, positions = await self._claim(log_ranges)
         claim = self._engine.current
         log.info("claim %d: %d partitions, owner %s", number, len(positions), claim and claim.owner)
+        return number, positions
+
+    async def _claim(
+        self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
+    ) -> tuple[int, dict[SourcePartition, Position]]:
+        self._observer.log_ends = {source: end for source, (_, end) in log_ranges.items()}
+        earliest = {source: first for source, (first, _) in log_ranges.items()}
+        number, positions = await self._engine.claim(earliest)
+        self.telemetry.totals.claims += 1
+        for source, position in positions.items():
+            if trouble := why_refused(source, position.next_offset, log_ranges[source]):
+                raise PositionLost(trouble)
         return number, positions
 
     def saved_offsets(self) -> dict[SourcePartition, int]:
@@ -150,13 +160,26 @@ class StreamWorker:
 
     def end_tasks(self) -> None:
         """Save no more: the last checkpoint was that of the hand-over."""
-        for task in (self._checkpoints, self._ticks):
-            if task:
-                task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def fail(self, error: Exception) -> NoReturn:
         """End the process."""
-        _end(error)
+        missing = self._health.refuse_missing() if isinstance(error, OutOfPatience) else None
+        if missing:
+            leave(*missing)
+        code = _EXITS.get(type(error))
+        if code is None:
+            log.error("unexpected error", exc_info=error)
+        leave(code or Exit.BUG, str(error) if code else f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        """Any error that leaves this block ends the process: Faust's supervisors would swallow it."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(error)
 
     # -- The Faust app
 
@@ -176,6 +199,7 @@ class StreamWorker:
             broker_max_poll_interval=MAX_POLL_INTERVAL_SECONDS,
             broker_commit_interval=2.0,
             consumer_group_instance_id=membership.instance_id,
+            consumer_metadata_max_age_ms=int(METADATA_MAX_AGE_SECONDS * 1000),
             stream_buffer_maxsize=BATCHES_QUEUED,
             table_standby_replicas=1,
             topic_disable_leader=True,
@@ -188,7 +212,7 @@ class StreamWorker:
         app.owner = self
         app.transport = BatchTransport(app.conf.broker_consumer, app)
         self._add_agent(app)
-        self._add_pages(app)
+        add_pages(app, self._look, self._measure)
         app.task(self._start)
         return app
 
@@ -201,25 +225,8 @@ class StreamWorker:
         async def sessionize(batches: Any) -> None:
             async for batch in batches:
                 self.telemetry.totals.begin()
-                with _Fatal():
+                with self._fatal():
                     await self._engine.process(batch)
-
-    def _add_pages(self, app: faust.App) -> None:
-        @app.page("/metrics", name="metrics")
-        async def metrics(view: View, request: Request) -> Response:
-            ready = not self._not_ready()
-            self.telemetry.measure(self._engine, self._consumer.fetch_states(), ready=ready)
-            text = generate_latest(self.telemetry.metrics.registry)
-            return view.bytes(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-        @app.page("/healthz", name="healthz")
-        async def healthz(view: View, request: Request) -> Response:
-            return view.json({"healthy": True})
-
-        @app.page("/readyz", name="readyz")
-        async def readyz(view: View, request: Request) -> Response:
-            reasons = self._not_ready()
-            return view.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     @property
     def _consumer(self) -> BatchConsumer:
@@ -229,56 +236,31 @@ class StreamWorker:
 
     async def _start(self) -> None:
         self._watchdog.start()
-        self._ticks = asyncio.create_task(self._tick_for_ever(), name="watchdog ticks")
-        self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
+        self._tasks = [
+            asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints"),
+            asyncio.create_task(self._look_for_ever(), name="health"),
+        ]
 
     async def _checkpoint_for_ever(self) -> None:
-        interval = self._membership.checkpoint_interval_ms / 1000
         while True:
-            with _Fatal():
+            with self._fatal():
                 await self._checkpoint()
             # From the end of one: a busy ledger is asked less often, and each bill is computed less often.
-            await asyncio.sleep(interval)
-
-    async def _tick_for_ever(self) -> None:
-        """Beside the checkpoints: one may wait for PostgreSQL for longer than the watchdog would."""
-        while True:
-            self._watchdog.tick()
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(self._membership.checkpoint_interval_ms / 1000)
 
     async def _checkpoint(self) -> None:
-        self._check_partition_counts()
         self._follow_fetches()
-        claimed = self._engine.current is not None
         await self._engine.checkpoint()
-        if claimed:
-            self._checkpointed_at = time.monotonic()
         if self._drain_to is not None and not self._stopping and await self._is_drained(self._drain_to):
             self._stopping = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _follow_fetches(self) -> None:
-        """Move the clocks of partitions read to their end, and see that Kafka still answers."""
+        """Move the clocks of partitions read to their end."""
         claim, now_ms = self._engine.current, time.time_ns() // 1_000_000
-        states = self._consumer.fetch_states()
-        fetched = any(now_ms - state.fetched_ms < FETCH_ANSWERED_MS for state in states.values())
-        if fetched or self._engine.waiting_for or self._app.unassigned:
-            self._answered_at = time.monotonic()
-        silent_ms = (time.monotonic() - self._answered_at) * 1000
-        if silent_ms > self._plan.patience_ms + (0 if claim else JOIN_MS):
-            raise OutOfPatience(f"Kafka has answered no fetch for {silent_ms / 1000:.0f} s")
-        for source, state in states.items():
+        for source, state in self._consumer.fetch_states().items():
             if claim and source in claim.cursors:
                 claim.cursors[source].follow(state.position, state.high_water, state.fetched_ms, now_ms)
-
-    def _check_partition_counts(self) -> None:
-        for topic, count in self._plan.partitions.items():
-            found = self._consumer.partition_count(topic)
-            if found is not None and found != count:
-                leave(
-                    Exit.REFUSED,
-                    f"topic {topic} has {found} partitions now and had {count}: its keys have moved",
-                )
 
     async def _confirm_topics(self) -> None:
         """What was read is of the topics that the ledger knows: one made anew is read at old offsets."""
@@ -298,37 +280,24 @@ class StreamWorker:
 
     # -- Health
 
-    def _not_ready(self) -> list[str]:
-        reasons = []
-        if self._engine.current is None and not self._app.unassigned:
-            reasons.append("no partitions are claimed")
-        if self._engine.waiting_for:
-            reasons.append(f"waiting for {self._engine.waiting_for}")
-        overdue = time.monotonic() - self._checkpointed_at
-        if overdue * 1000 > OVERDUE_CHECKPOINTS * self._membership.checkpoint_interval_ms:
-            reasons.append(f"no checkpoint for {overdue:.0f} s")
-        silent = time.monotonic() - self._answered_at
-        if silent * 1000 > OVERDUE_CHECKPOINTS * 1000:
-            reasons.append(f"Kafka has answered no fetch for {silent:.0f} s")
-        return reasons
+    async def _look_for_ever(self) -> None:
+        """Beside the checkpoints: one may wait for PostgreSQL for longer than the watchdog would, or hang."""
+        while True:
+            self._watchdog.tick()
+            with self._fatal():
+                end = self._look().must_end()
+            if end:
+                leave(*end)
+            await asyncio.sleep(LOOK_SECONDS)
 
+    def _look(self) -> Health:
+        seen = self._observer.look(self._consumer, spare=self._app.unassigned)
+        self._health.observe(seen, time.monotonic())
+        return self._health
 
-class _Fatal:
-    """Any error that leaves this block ends the process: Faust's supervisors would swallow it and go on."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception):
-            _end(error)
-
-
-def _end(error: Exception) -> NoReturn:
-    code = _EXITS.get(type(error))
-    if code is None:
-        log.error("unexpected error", exc_info=error)
-    leave(code or Exit.BUG, str(error) if code else f"{type(error).__name__}: {error}")
+    def _measure(self) -> Metrics:
+        self.telemetry.measure(self._engine, self._look())
+        return self.telemetry.metrics
 
 
 class _StreamApp(faust.App):
@@ -350,6 +319,15 @@ class _Worker(faust.Worker):
 
     async def _sentinel_task(self) -> None:
         pass
+
+
+def _check_numbers(sources: Collection[SourcePartition], counts: Mapping[str, int]) -> None:
+    """Refuse partitions that were added: who assigned them may have heard of them before this worker."""
+    for topic, number in sources:
+        if number >= counts[topic]:
+            raise WrongTopics(
+                f"topic {topic} has more partitions now than {counts[topic]}: its keys have moved"
+            )
 
 
 def _tune_interpreter() -> None:
