@@ -12,6 +12,7 @@ from tests.drills.arena import Arena, Fault
 from tests.drills.cluster import APART, Brokers, Network, on_brokers_apart, on_one_broker, on_three_brokers
 from tests.drills.drill import Drill
 from tests.drills.supervisor import Slot
+from tests.drills.watch import Place
 from tests.streams.stage import now_ms, until
 
 UP_TO_SECONDS = 2.0
@@ -23,9 +24,7 @@ LONGER_SECONDS = 9.0
 LAST_FETCH_MS = 1_000
 GROUPS_OFFSETS = "__consumer_offsets"
 
-CLOCKS = """
-select topic, clock_ms from billing.source_partition where partition = $1 and topic = any($2)
-"""
+CLOCKS = "select topic, clock_ms from billing.source_partition where partition = $1"
 
 
 async def broker_killed(arena: Arena, tries: int) -> None:
@@ -95,7 +94,10 @@ async def network_cut_long(arena: Arena, tries: int) -> None:
 
 
 async def one_broker_unreachable(arena: Arena, tries: int) -> None:
-    """One of a shard's two partitions cannot be read, the other can: the shard's watermark stands still."""
+    """One of a shard's two partitions cannot be read, the other can: the shard's watermark stands still.
+
+    In turn no records come on a connection that looks well, and the partition's broker cannot be reached.
+    """
     place = arena.stand.topics[Topic.CONVERSATION], APART
     far = (await _brokers(arena).cluster.leaders([place[0]]))[place]
     links = [network.links[far] for network in _brokers(arena).networks]
@@ -105,11 +107,18 @@ async def one_broker_unreachable(arena: Arena, tries: int) -> None:
         async with arena.fault() as fault:
             await something_unsaved(arena, fault)
             struck_ms = now_ms()
-            for link in links:
-                link.cut() if number % 2 else link.silence()
-            await _stands_still(arena, APART, struck_ms)
+            if number % 2:
+                for link in links:
+                    link.cut()
+                await arena.pass_time(LONGER_SECONDS)
+            else:
+                reader = next(n for n, slot in enumerate(arena.slots) if _owns(arena, slot, place))
+                links[reader].abandon_busiest()
+                await _sibling_goes_on(arena, struck_ms)
+            await _stood_still(arena, struck_ms)
             for link in links:
                 link.mend()
+                link.reset()
         await all_ready(arena)
 
 
@@ -153,23 +162,30 @@ async def _is_ready(slot: Slot) -> bool:
     return (await slot.worker.page("/readyz"))[0] == 200
 
 
-async def _stands_still(arena: Arena, shard: int, struck_ms: int) -> None:
-    """Past a session timeout the sibling has gone on, and the clock of what cannot be read has not."""
-    topics = [arena.stand.topics[topic] for topic in (Topic.CONVERSATION, Topic.AGENT_HANDOFF)]
+async def _sibling_goes_on(arena: Arena, struck_ms: int) -> None:
+    async def has_gone_on() -> bool:
+        return (await _clocks(arena))[Topic.AGENT_HANDOFF] > struck_ms + LONGER_SECONDS * 1000
 
-    async def clocks() -> list[int]:
-        found = dict(await arena.stage.query(CLOCKS, shard, topics))
-        return [found[topic] for topic in topics]
+    await until(has_gone_on, "the other partition of the shard goes on")
 
-    async def sibling_has_gone_on() -> bool:
-        return (await clocks())[1] > struck_ms + LONGER_SECONDS * 1000
 
-    await until(sibling_has_gone_on, "the other partition of the shard goes on")
-    unreadable, _ = await clocks()
-    if unreadable > struck_ms + LAST_FETCH_MS:
-        arena.row.findings.append(f"shard {shard} went {unreadable - struck_ms} ms past what it could read")
+async def _stood_still(arena: Arena, struck_ms: int) -> None:
+    """See that the clock of what cannot be read has not gone on, and what the workers say of themselves."""
+    clock_ms = (await _clocks(arena))[Topic.CONVERSATION]
+    if clock_ms > struck_ms + LAST_FETCH_MS:
+        arena.row.findings.append(f"a clock went {clock_ms - struck_ms} ms past what could be read")
     pages = [await slot.worker.page("/readyz") for slot in arena.slots]
     arena.row.notes.append(f"/readyz when a partition cannot be read: {[text for _, text in pages]}")
+
+
+async def _clocks(arena: Arena) -> dict[Topic, int]:
+    roles = {name: role for role, name in arena.stand.topics.items()}
+    rows = await arena.stage.query(CLOCKS, APART)
+    return {roles[topic]: clock_ms for topic, clock_ms in rows}
+
+
+def _owns(arena: Arena, slot: Slot, place: Place) -> bool:
+    return arena.watch.owners[place] in slot.worker.owners
 
 
 def _brokers(arena: Arena) -> Brokers:

@@ -29,6 +29,7 @@ class Link:
         self._refusing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._passed: dict[asyncio.Event, int] = {}  # bytes of each connection, by what must be set to pass
         self.port = 0
         """Where it listens, on this machine."""
 
@@ -48,9 +49,12 @@ class Link:
 
     def abandon(self) -> None:
         """Half-open for good: the connections that there are stay, and nothing passes on them ever again."""
-        self._open.clear()
-        self._open = asyncio.Event()
-        self._open.set()
+        for opened in self._passed:
+            opened.clear()
+
+    def abandon_busiest(self) -> None:
+        """Half-open for good, but only the connection that most bytes have passed on."""
+        max(self._passed, key=self._passed.__getitem__).clear()
 
     def cut(self) -> None:
         """Reset every connection and take no new one."""
@@ -78,7 +82,10 @@ class Link:
             _close_with_reset(writer)  # as the system of a server that has ended does
             return
         self._writers |= {writer, server[1]}
-        ways = (self._pass(reader, server[1], self._open), self._pass(server[0], writer, self._open))
+        opened = asyncio.Event()
+        opened.set()
+        self._passed[opened] = 0
+        ways = (self._pass(reader, server[1], opened), self._pass(server[0], writer, opened))
         self._tasks |= {asyncio.create_task(way) for way in ways}
 
     async def _pass(
@@ -88,11 +95,14 @@ class Link:
             while data := await source.read(CHUNK_BYTES):
                 if self._delay_seconds:
                     await asyncio.sleep(self._delay_seconds)
+                await self._open.wait()
                 await opened.wait()
+                self._passed[opened] += len(data)
                 target.write(data)
                 await target.drain()
         target.close()
         self._writers.discard(target)
+        self._passed.pop(opened, None)
 
 
 @asynccontextmanager
