@@ -199,6 +199,9 @@ class StreamWorker:
             broker_max_poll_interval=MAX_POLL_INTERVAL_SECONDS,
             broker_commit_interval=2.0,
             consumer_group_instance_id=membership.instance_id,
+            # Faust refuses partitions that were given to another address than its own, and stands still: a
+            # static member may be at another one after a restart. Nobody uses it: it is for Faust's tables.
+            canonical_url="http://worker",
             consumer_metadata_max_age_ms=int(METADATA_MAX_AGE_SECONDS * 1000),
             stream_buffer_maxsize=BATCHES_QUEUED,
             table_standby_replicas=1,
