@@ -83,6 +83,8 @@ async def waiting(arena: Arena, fault: Fault) -> None:
     """Wait until a worker's ready page says that it waits for PostgreSQL; that is a bite."""
 
     async def says_so() -> list[str]:
+        for slot in arena.slots:
+            slot.check()
         pages = [await slot.worker.page("/readyz") for slot in arena.slots]
         return [text for status, text in pages if status == 503 and "waiting for PostgreSQL" in text]
 

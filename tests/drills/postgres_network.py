@@ -121,6 +121,8 @@ async def not_ready(arena: Arena, fault: Fault) -> None:
     """Wait until a worker's ready page says that it is not; that is a bite."""
 
     async def says_so() -> bool:
+        for slot in arena.slots:
+            slot.check()
         return any([(await slot.worker.page("/readyz"))[0] == 503 for slot in arena.slots])
 
     await until(says_so, "a worker is not ready", CUT_LIMIT_SECONDS)
