@@ -69,6 +69,13 @@ class Verdict:
     wrong: int = 0
     differences: list[str] = field(default_factory=list)
 
+    def add(self, other: Verdict) -> None:
+        """Take another's findings in."""
+        self.events += other.events
+        self.compared += other.compared
+        self.wrong += other.wrong
+        self.differences += other.differences
+
     def count(self, what: str, compared: int, wrong: Collection[object]) -> None:
         """Note a comparison and what was wrong in it."""
         self.compared += compared
@@ -138,10 +145,11 @@ def sort_out(
     ahead_ms, age_ms = settings["max_ahead_ms"].default, settings["max_age_ms"].default
     events, dead_letters = [], {}
     for record in log:
+        name = record.topic.partition("@")[0]  # of what was set aside when its topic was made anew
         try:
-            event, time_ms = decode(record.value, roles[record.topic])
+            event, time_ms = decode(record.value, roles[name])
             check_clock(time_ms, record.timestamp, ahead_ms, age_ms)
-            check_partition(check_key(event, record.key), record.partition, counts[record.topic])
+            check_partition(check_key(event, record.key), record.partition, counts[name])
             events.append(event)
         except Rejected as rejected:
             dead_letters[record[:3]] = (rejected.reason.value, record.key, record.value)
