@@ -195,6 +195,15 @@ class Health:
         elif self.seen.claim is None and self._metadata_is_stale():
             seconds = self._conditions.seconds(Condition.STALE_METADATA)
             yield Reason(Code.KAFKA_SILENT, _no_metadata(seconds))
+        else:
+            yield from self._partitions_silent()
+
+    def _partitions_silent(self) -> Iterator[Reason]:
+        limit = max(SILENT_FETCH_SECONDS, self._limits.no_progress)
+        for source, progress in self.seen.progress.items():
+            seconds = self._conditions.seconds(Condition.UNFETCHED, source)
+            if seconds > limit and not progress.at_hand:
+                yield Reason(Code.KAFKA_SILENT, _no_fetch(seconds, f" of {_place(source)}"))
 
     # -- Ends
 
@@ -234,18 +243,22 @@ def _no_checkpoint(seconds: float) -> str:
     return f"no checkpoint for {seconds:.0f} s"
 
 
-def _no_fetch(seconds: float) -> str:
-    return f"Kafka has answered no fetch for {seconds:.0f} s"
+def _no_fetch(seconds: float, whose: str = "") -> str:
+    return f"Kafka has answered no fetch{whose} for {seconds:.0f} s"
 
 
 def _no_metadata(seconds: float) -> str:
     return f"Kafka has told nothing of its topics for {seconds:.0f} s"
 
 
+def _place(source: SourcePartition) -> str:
+    return f"{source.topic} partition {source.partition}"
+
+
 def _no_progress(source: SourcePartition, progress: Progress, seconds: float) -> str:
     text = (
-        f"{source.topic} partition {source.partition}: no progress for {seconds:.0f} s at offset "
-        f"{progress.saved}, Kafka's log ends at {progress.log_end}"
+        f"{_place(source)}: no progress for {seconds:.0f} s at offset {progress.saved}, "
+        f"Kafka's log ends at {progress.log_end}"
     )
     if progress.saved >= progress.readable_end:
         return f"{text}: a producer's transaction that begins there is open"

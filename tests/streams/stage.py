@@ -32,6 +32,7 @@ from sinks.views import read_session_records
 
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.05
+PROGRAM = ("-m", "quarterhour")
 
 Json = dict[str, Any]
 
@@ -49,13 +50,18 @@ class WorkerProcess:
     """A `quarterhour worker` as an operator runs it."""
 
     def __init__(
-        self, name: str, environment: Mapping[str, str], folder: Path, arguments: Iterable[str]
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        arguments: Iterable[str],
+        program: Iterable[str] = PROGRAM,
     ) -> None:
         self.name = name
         self.port = _free_port()
         self._log = folder / f"{name}.log"
         self._output = folder / f"{name}.out"
-        command = (sys.executable, "-m", "quarterhour", "worker", "--format", "ndjson", *arguments)
+        command = (sys.executable, *program, "worker", "--format", "ndjson", *arguments)
         with self._log.open("wb") as log, self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
@@ -138,6 +144,8 @@ class Stage:
     group: str = field(default_factory=lambda: f"group-{uuid.uuid4().hex[:12]}")
     published: list[bytes] = field(default_factory=list)
     workers: list[WorkerProcess] = field(default_factory=list)
+    program: tuple[str, ...] = PROGRAM
+    """What Python runs as `quarterhour`."""
 
     def environment(self, **settings: str) -> dict[str, str]:
         """What commands find on this stage; settings are named without their prefix, in lower case.
@@ -161,7 +169,8 @@ class Stage:
     def start(self, *arguments: str, **settings: str) -> WorkerProcess:
         """Start a worker; see `environment` for its settings."""
         environment = self.environment(**settings)
-        worker = WorkerProcess(f"worker-{len(self.workers)}", environment, self.folder, arguments)
+        name = f"worker-{len(self.workers)}"
+        worker = WorkerProcess(name, environment, self.folder, arguments, self.program)
         self.workers.append(worker)
         return worker
 

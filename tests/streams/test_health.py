@@ -215,12 +215,13 @@ def test_kafka_that_answers_no_fetch_is_named_and_ends_the_worker_after_patience
     assert worker.pass_by(1).end is Exit.OUT_OF_PATIENCE
 
 
-def test_one_partition_that_kafka_answers_is_enough_for_kafka_to_be_there() -> None:
+def test_one_partition_that_kafka_answers_is_enough_for_a_worker_to_go_on_and_the_other_is_named() -> None:
     worker = Watched(answers=False)
     for second in range(1, 300):
         progress = {**IDLE.progress, OTHER: replace(DONE, fetched_ms=second)}
         worker.pass_by(1, replace(worker.seen, progress=progress))
-    assert (worker.codes, worker.end) == ([], None)
+    assert (worker.codes, worker.end) == ([Code.KAFKA_SILENT], None)
+    assert "Kafka has answered no fetch of conv partition 0 for " in worker.texts
 
 
 def test_a_spare_worker_notices_that_kafka_is_gone_by_its_metadata() -> None:
@@ -258,7 +259,7 @@ def test_a_partition_that_kafka_does_not_answer_for_is_not_the_workers_fault() -
     for second in range(1, 300):
         progress = {SOURCE: UNREAD, OTHER: replace(DONE, fetched_ms=second)}
         worker.pass_by(1, replace(worker.seen, progress=progress))
-    assert worker.codes == [Code.NO_PROGRESS]
+    assert worker.codes == [Code.NO_PROGRESS, Code.KAFKA_SILENT]
     assert (worker.health.unhealthy(), worker.end) == (None, None)
 
 
