@@ -172,6 +172,12 @@ def test_topics_are_not_missing_before_the_first_metadata() -> None:
     assert worker.codes == [Code.NOT_CLAIMED]
 
 
+def test_what_stands_still_while_a_topic_is_missing_is_not_unhealthy() -> None:
+    gone = replace(where(UNPROCESSED), counts={**COUNTS, "alert": None})
+    worker = Watched(commits=False).pass_by(2 * UNHEALTHY_SECONDS, gone)
+    assert worker.health.unhealthy() is None
+
+
 def test_a_topic_missing_in_metadata_that_nobody_renews_is_no_refusal() -> None:
     worker = Watched().pass_by(3).pass_by(1, Seen(spare=True, counts={**COUNTS, "alert": None}))
     worker.answers = False
@@ -264,10 +270,10 @@ def test_a_partition_that_kafka_does_not_answer_for_is_not_the_workers_fault() -
 
 
 def test_a_call_that_takes_its_time_is_not_unhealthy_and_one_that_never_ends_is() -> None:
-    calling = replace(where(UNPROCESSED), calling=True)
-    worker = Watched(commits=False).pass_by(CALL_SECONDS + 1, calling)
+    worker = Watched(commits=False).pass_by(UNHEALTHY_SECONDS, where(UNPROCESSED))
+    worker.pass_by(CALL_SECONDS + 1, replace(where(UNPROCESSED), calling=True))
     assert worker.health.unhealthy() is None
-    assert worker.pass_by(UNHEALTHY_SECONDS).health.unhealthy() is not None
+    assert worker.pass_by(1).health.unhealthy() is not None
 
 
 def test_a_claim_lost_and_made_again_starts_all_times_anew() -> None:

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from quarterhour.parts.topics import delete_topics
 from schemas.topics import Topic
 from streams.health import Code
-from tests.streams.stage import Json, Stage, WorkerProcess, event, now_ms, until
+from tests.streams.stage import PROGRAM, Json, Stage, WorkerProcess, event, now_ms, until
 
 PLANTED = Path(__file__).with_name("planted.py")
 
@@ -83,6 +83,23 @@ async def test_topics_that_metadata_lacks_for_a_moment_end_nothing(stage: Stage,
     assert await worker.stop() == 0
 
 
+async def test_nothing_is_claimed_while_a_topic_is_missing(stage: Stage, tmp_path: Path) -> None:
+    marker = tmp_path / "overlook"
+    worker = start_planted(stage, "overlooking", OVERLOOK=str(marker))
+    await worker.ready()
+    marker.touch()
+    stage.program = PROGRAM
+    other = stage.start()
+    await other.ready()
+    assert await reason_of(worker, Code.NOT_CLAIMED) == "no partitions are claimed"
+    await until(lambda: declined(worker), "it claims nothing after the rebalance")
+    marker.unlink()
+    assert await other.stop() == 0
+    await worker.ready()
+    assert len(worker.owners) == 2
+    assert await worker.stop() == 0
+
+
 @pytest.mark.parametrize("role", [Topic.AGENT_HANDOFF, Topic.ALERT_DELIVERY])
 async def test_partitions_added_while_running_end_the_worker_and_are_never_claimed(
     stage: Stage, role: Topic
@@ -123,7 +140,7 @@ async def test_a_worker_that_hangs_is_first_not_ready_then_unhealthy_and_ends_by
 
 
 async def test_a_partition_that_is_forgotten_while_others_are_read_is_noticed(stage: Stage) -> None:
-    worker = start_planted(stage, "forgetting", patience="1s")
+    worker = start_planted(stage, "forgetting", patience="4s")
     await worker.ready()
     await stage.publish(event("user", now_ms(), f"c-{n}") for n in range(100))
     page = await unhealthy(worker)
@@ -173,6 +190,10 @@ async def unhealthy(worker: WorkerProcess) -> Json:
     page = await until(found, f"unhealthy; its log: {worker.log[-2000:]}")
     assert page["healthy"] is False
     return page
+
+
+async def declined(worker: WorkerProcess) -> bool:
+    return "nothing claimed: missing in Kafka" in worker.log
 
 
 async def checkpoints_beyond(workers: Iterable[WorkerProcess], number: int) -> bool:
