@@ -45,7 +45,8 @@ async def _freeze(arena: Arena, victim: Slot, when: str, held: Held | None = Non
         await arena.look(fault, victim, trap.ports_of(victim))
         await until(lambda: _is_taken_over(arena, owners), "the other worker has taken over")
     _check_hold_up(arena, when, hold_up.seconds)
-    commits, saved = trap.commits_of(owners), dict(arena.watch.saved)
+    commits, rollbacks = trap.commits_of(owners), trap.rollbacks_of(owners)
+    saved = dict(arena.watch.saved)
     victim.thaw()
     if held:
         held.release()
@@ -54,10 +55,12 @@ async def _freeze(arena: Arena, victim: Slot, when: str, held: Held | None = Non
         arena.row.findings.append(f"frozen {when}, the zombie ended with {zombie.status}")
     await victim.ready()
     await arena.recovered()
-    written = trap.commits_of(owners) - commits
+    written, refused = trap.commits_of(owners) - commits, trap.rollbacks_of(owners) - rollbacks
     lower = [place for place, offset in saved.items() if arena.watch.saved[place] < offset]
     if written or lower or not await _is_taken_over(arena, owners):
         arena.row.findings.append(f"frozen {when}, the zombie wrote {written} checkpoints; back went {lower}")
+    if refused > 1:
+        arena.row.findings.append(f"frozen {when}, the zombie went on after it was fenced: {refused} tries")
 
 
 def _check_hold_up(arena: Arena, when: str, seconds: float) -> None:

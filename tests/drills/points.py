@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 BEGIN, FENCE, PUBLISH = "before BEGIN", "before fence", "before publish_changes"
-COMMIT, COMMITTED = "before COMMIT", "after COMMIT"
+COMMIT, COMMITTED, ROLLBACK = "before COMMIT", "after COMMIT", "before ROLLBACK"
 
 _COPY = re.compile(r'COPY "?pg_temp"?\."?(\w+)"?')
 
@@ -56,8 +56,8 @@ class Dialogue:
             return f"before COPY {self._copied}"
         if text.startswith("BEGIN"):
             return BEGIN
-        if text.startswith("COMMIT"):
-            return COMMIT if self.fence else None
+        if text.startswith(("COMMIT", "ROLLBACK")):
+            return f"before {text.rstrip(';')}" if self.fence else None
         named = _names().get(text)
         return f"before {named}" if named else None
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from quarterhour.parts import Parts
 from sinks.postgres import PostgresLedger
-from tests.drills.points import COMMIT, COMMITTED, Dialogue
+from tests.drills.points import COMMIT, COMMITTED, ROLLBACK, Dialogue
 from tests.drills.stand import Stand, fresh_database, on_local_parts
 from tests.drills.supervisor import Slot
 from tests.drills.watch import local_ports
@@ -50,7 +50,8 @@ class Trap:
         """The way to the server that leads through the trap."""
         self.passed: Counter[str] = Counter()
         """How many checkpoints that have committed came through each point."""
-        self._fences: list[bytes] = []
+        self._committed: list[bytes] = []
+        self._rolled_back: list[bytes] = []
         self._connections: list[Connection] = []
         self._point: str | None = None
         self._caught: asyncio.Future[Held] | None = None
@@ -73,7 +74,11 @@ class Trap:
 
     def commits_of(self, owners: set[str]) -> int:
         """How many checkpoints of these owners have committed."""
-        return sum(UUID(owner).bytes in fence for fence in self._fences for owner in owners)
+        return _count(self._committed, owners)
+
+    def rollbacks_of(self, owners: set[str]) -> int:
+        """How many checkpoints of these owners were rolled back by the worker."""
+        return _count(self._rolled_back, owners)
 
     def gate(self, connection: Connection) -> _Gate:
         """The gate of a new connection."""
@@ -87,10 +92,14 @@ class Trap:
             self._caught.set_result(held)
             await held.released.wait()
 
-    def note(self, dialogue: Dialogue) -> None:
-        """A checkpoint has committed."""
-        self.passed.update([*dialogue.passed, COMMITTED])
-        self._fences.append(dialogue.fence)
+    async def note(self, tag: bytes, dialogue: Dialogue, connection: Connection) -> None:
+        """A checkpoint has ended, as this tag says; hold the connection up if that is the point."""
+        if tag == b"ROLLBACK":
+            self._rolled_back.append(dialogue.fence)
+        if tag == b"COMMIT":
+            self.passed.update([*dialogue.passed, COMMITTED])
+            self._committed.append(dialogue.fence)
+            await self.hold(COMMITTED, connection)
 
 
 class _Gate:
@@ -100,20 +109,22 @@ class _Gate:
         self._trap = trap
         self._connection = connection
         self._dialogue = Dialogue()
-        self._committing = False
+        self._ending = False
 
     async def pass_message(self, message: bytes) -> None:
         if point := self._dialogue.point(message):
             await self._trap.hold(point, self._connection)
-            self._committing = point == COMMIT
+            self._ending = point in (COMMIT, ROLLBACK)
 
     async def pass_answer(self, answer: bytes) -> None:
         # The client says nothing more until it has the answer to its COMMIT: so this is the answer.
-        if self._committing:
-            self._committing = False
-            if answer[:1] == b"C" and answer[5:].startswith(b"COMMIT"):
-                self._trap.note(self._dialogue)
-                await self._trap.hold(COMMITTED, self._connection)
+        if self._ending and answer[:1] == b"C":
+            await self._trap.note(answer[5:].partition(b"\0")[0], self._dialogue, self._connection)
+        self._ending = False
+
+
+def _count(fences: list[bytes], owners: set[str]) -> int:
+    return sum(UUID(owner).bytes in fence for fence in fences for owner in owners)
 
 
 @asynccontextmanager
