@@ -14,6 +14,8 @@ struck there was an open transaction or unsaved offsets, or another worker took 
 | `verdict` | the log read back, the reference's answer, what differs |
 | `drill` | a drill's name and its row in the table |
 | `catalogue` | the list of all drills |
+| `points`, `trap` | named points of a checkpoint, and holding a worker at one; whose checkpoints commit |
+| `holdups` | how long workers wait for one another's locks |
 | `link` | a bad network between a worker and a server |
 | the others | the drills themselves, by what they break |
 """
