@@ -49,6 +49,8 @@ class Arena:
     slots: list[Slot]
     row: Row
     dice: random.Random
+    ended: bool = False
+    """Whether no worker may go on."""
     log: list[Logged] | None = None
     """The truth, if the drill saw to it; else the log that Kafka holds at the end."""
 
@@ -72,9 +74,15 @@ class Arena:
         self.row.recoveries.append((fault.ended or time.monotonic()) - fault.began)
         if any(self.watch.owners[place] != owner for place, owner in fault.owners.items()):
             fault.bites.add("takeover")
-        self.row.tried += 1
-        self.row.bit += bool(fault.bites)
-        self.row.bites.update(fault.bites)
+        self._count(fault)
+
+    @asynccontextmanager
+    async def fatal(self) -> AsyncIterator[Fault]:
+        """Strike in this block, in which every worker ends for good; what was saved by then is compared."""
+        fault = Fault()
+        yield fault
+        self.ended = True
+        self._count(fault)
 
     async def look(self, fault: Fault, victim: Slot | None = None, ports: Set[int] = frozenset()) -> None:
         """Note what a fault that has just struck has bitten: a victim's work, or anybody's.
@@ -108,17 +116,21 @@ class Arena:
         """SIGTERM to all; each must end in order."""
         for slot in self.slots:
             status = await slot.stop()
-            if status:
+            if status and not self.ended:
                 self.row.findings.append(f"{slot.worker.name} ended with {status} when asked to stop")
             self.row.exits += slot.exits
 
     async def conclude(self) -> Verdict:
         """End the traffic, let the workers finish and stop them; compare everything."""
         await self.flow.end()
-        await self.recovered(DRAIN_LIMIT_SECONDS)
+        if not self.ended:
+            await self.recovered(DRAIN_LIMIT_SECONDS)
         await self.stop_workers()
         log = self.log if self.log is not None else await self.read_log()
         self._check_all_published(log)
+        if self.ended:
+            await self.watch.look()
+            log = [record for record in log if record.offset < self.watch.saved.get(record[:2], 0)]
         verdict = await judge(self.stage.dsn, log, self.stand.topics, self.stand.counts)
         self.row.events, self.row.compared, self.row.wrong = verdict.events, verdict.compared, verdict.wrong
         self.row.findings += verdict.differences
@@ -127,6 +139,11 @@ class Arena:
     async def read_log(self) -> list[Logged]:
         """All that Kafka holds of the topics now."""
         return await read_log(self.stage.brokers, list(self.stage.topics.values()))
+
+    def _count(self, fault: Fault) -> None:
+        self.row.tried += 1
+        self.row.bit += bool(fault.bites)
+        self.row.bites.update(fault.bites)
 
     def _check_all_published(self, log: list[Logged]) -> None:
         lost = set(self.flow.acknowledged) - {record.value for record in log}

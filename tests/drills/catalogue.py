@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.drills import clocks, freezes, kafka, postgres, postgres_network, restoring, workers
+from tests.drills import clocks, freezes, kafka, postgres, postgres_network, restoring, topics, workers
 from tests.drills.drill import Drill
 
 DRILLS: tuple[Drill, ...] = (
@@ -13,4 +13,5 @@ DRILLS: tuple[Drill, ...] = (
     *postgres_network.DRILLS,
     *restoring.DRILLS,
     *kafka.DRILLS,
+    *topics.DRILLS,
 )

@@ -58,7 +58,7 @@ async def backup_restored_beyond_retention(arena: Arena, tries: int) -> None:
             lost = [record for record in forgotten if record.offset >= after[record[:2]]]
             read += [record for record in forgotten if record.offset < after[record[:2]]]
             await arena.flow.publish([record.value for record in lost])
-            await _take_over(arena)
+            await take_over(arena)
             for slot in slots:
                 await slot.start_again()
     await arena.flow.end()
@@ -135,7 +135,7 @@ async def _forget_before(arena: Arena, ends: Positions) -> list[Logged]:
     return gone
 
 
-async def _take_over(arena: Arena) -> None:
+async def take_over(arena: Arena) -> None:
     """Go on with Kafka's logs as they are, as an operator does."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "quarterhour", "positions", "--take-over", "--yes"),
