@@ -109,5 +109,11 @@ class Chaos:
             self._world.want(slot, up=up)
 
     def _rebalance(self, life: Life) -> None:
+        """One after another: a claim may still be under way when the next one begins."""
         self._note("rebalances for no reason", "the group rebalances")
-        self._world.broker.group.rebalance()
+        group = self._world.broker.group
+        group.rebalance()
+        if self._dice.random() < 0.5:
+            self._slow(life)
+            for _ in range(4):
+                self._world.later(self._dice.uniform(0.0, 6.0), group.rebalance)

@@ -29,6 +29,7 @@ from sinks.ledger import (
 
 CALL_TIMEOUT_SECONDS = 1.0
 USUAL_DELAY_SECONDS = 0.005
+LONG_DELAY_SECONDS = 0.8
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Network:
     """How likely a request is to be lost, and an answer."""
     slow_seconds: float = USUAL_DELAY_SECONDS
     is_down: bool = False
+    long_share: float = 0.0
+    """How many take long at any time: checkpoints commit while look-ups and claims are under way."""
 
     def __post_init__(self) -> None:
         self.context = Context()
@@ -48,8 +51,10 @@ class Network:
 
     def delay_seconds(self) -> float:
         """Most are quick; when the network is slow, some outlive their caller's patience."""
-        usual = self.dice.random() * USUAL_DELAY_SECONDS
-        return usual if self.dice.random() < 0.5 else self.dice.random() * self.slow_seconds
+        chance = self.dice.random()
+        if chance < self.long_share:
+            return self.dice.random() * LONG_DELAY_SECONDS
+        return self.dice.random() * (USUAL_DELAY_SECONDS if chance < 0.5 else self.slow_seconds)
 
     def loses(self) -> bool:
         return self.dice.random() < self.loss

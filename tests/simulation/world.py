@@ -183,7 +183,7 @@ class World:
     async def _play(self) -> None:
         group = Group(self.dice, self.note)
         self.broker = Broker(group)
-        self.network = Network(self.dice, self.note)
+        self.network = Network(self.dice, self.note, long_share=self.dice.choice((0.0, 0.1, 0.3)))
         self.ledger = WatchedLedger(self.written, self.violated)
         self.chaos = Chaos(self, Random(f"{self.seed}|chaos"))
         self._commit_nonsense()
