@@ -50,7 +50,7 @@ async def partitions_doubled(arena: Arena, tries: int) -> None:
 
 
 async def topics_made_anew(arena: Arena, tries: int) -> None:
-    """Deleted and created anew with more records, while no worker runs, while all are frozen, or while they run.
+    """Deleted and created anew with more records, while no worker runs, while all are frozen, or run.
 
     Workers refuse; then an operator lets them go on with the new topics, and what the old ones lost is sent
     again.
