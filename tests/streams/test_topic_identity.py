@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -81,6 +82,22 @@ async def test_a_topic_made_anew_under_a_running_worker_ends_it_and_nothing_is_s
     await stage.drained()
     before = await ledger(stage)
     await make_anew(stage, Topic.CONVERSATION, messages(5_000, "new"))
+    assert await worker.ended() == 2, worker.log
+    assert_refused(worker.log, "was deleted and created anew")
+    assert await ledger(stage) == before
+
+
+async def test_a_topic_made_anew_between_two_fetches_ends_the_worker_and_nothing_is_saved(
+    stage: Stage,
+) -> None:
+    worker = stage.start(session_timeout="30s")
+    await stage.publish(messages(200, "old"))
+    await worker.ready()
+    await stage.drained()
+    before = await ledger(stage)
+    worker.send(signal.SIGSTOP)  # it never hears that the topic was gone
+    await make_anew(stage, Topic.CONVERSATION, messages(5_000, "new"))
+    worker.send(signal.SIGCONT)
     assert await worker.ended() == 2, worker.log
     assert_refused(worker.log, "was deleted and created anew")
     assert await ledger(stage) == before
