@@ -107,8 +107,10 @@ async def _run(ground: Ground, stop: asyncio.Event, samples: Path | None) -> Non
     await ground.recovered(DRAIN_LIMIT_SECONDS)
     await _measure_capacity(ground, stop)
     await ground.recovered(DRAIN_LIMIT_SECONDS)
+    if stop.is_set():
+        return
     began, before = time.monotonic(), feed.acknowledged
-    feed.flow(min(plan.rate_limit, int(report.capacity * CAPACITY_SHARE)))
+    feed.flow(plan.rate or max(1, int(report.capacity * CAPACITY_SHARE)))
     sampling = asyncio.create_task(_sample_for_ever(ground, began, samples))
     telling = asyncio.create_task(_tell_for_ever(ground, began))
     try:
@@ -140,7 +142,7 @@ async def _measure_capacity(ground: Ground, stop: asyncio.Event) -> None:
     behind = feed.behind_seconds
     recent = [(at, saved) for at, saved in seen if at >= seen[-1][0] - STEADY_SECONDS]
     seconds = recent[-1][0] - recent[0][0]
-    ground.report.capacity = (recent[-1][1] - recent[0][1]) / seconds
+    ground.report.capacity = (recent[-1][1] - recent[0][1]) / seconds if seconds else 0.0
     await feed.end()
     _tell(
         f"capacity {ground.report.capacity:,.0f} events/s, in the last {seconds:.0f} of "

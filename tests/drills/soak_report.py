@@ -31,7 +31,8 @@ class Plan:
     fault_seconds: float = 60.0
     wave_seconds: float = 120.0
     wave_rate: int = WAVE_RATE
-    rate_limit: int = WAVE_RATE
+    rate: int | None = None
+    """Events a second; None is half of capacity."""
     seed: int = 1
 
     @classmethod
@@ -42,7 +43,7 @@ class Plan:
     @property
     def earlier_events(self) -> int:
         """Enough that what is held back of them lasts."""
-        return int(EARLIER_EVENTS_A_MINUTE * max(1.0, self.seconds / 60))
+        return int(EARLIER_EVENTS_A_MINUTE * self.seconds / 60)
 
 
 @dataclass
