@@ -26,7 +26,8 @@ def show_run(played: Run, *, trace: bool) -> None:
 
 def show_result(result: Result) -> None:
     """Print what became of many seeds."""
-    print(f"{result.seeds:,} seeds in {result.seconds:.1f} s, {result.records:,} records")
+    seconds = f"{result.seconds:.1f} s ({result.cpu_seconds:.1f} s of one core)"
+    print(f"{result.seeds:,} seeds in {seconds}, {result.records:,} records")
     for what, count in sorted(result.happened.items()):
         print(f"  {what}: {count:,}")
     for failed in result.failures:

@@ -16,6 +16,7 @@ class Result:
 
     seeds: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     records: int = 0
     happened: Counter[str] = field(default_factory=Counter)
     failures: list[Run] = field(default_factory=list)
@@ -30,10 +31,10 @@ class Result:
 
 def run(seeds: Iterable[int]) -> Result:
     """Play these seeds."""
-    started, result = time.monotonic(), Result()
+    started, began, result = time.monotonic(), time.process_time(), Result()
     for seed in seeds:
         result.add(World(seed).run())
-    result.seconds = time.monotonic() - started
+    result.seconds, result.cpu_seconds = time.monotonic() - started, time.process_time() - began
     return result
 
 

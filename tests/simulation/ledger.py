@@ -152,9 +152,8 @@ class MemoryLedger:
             self.data.unsettled.add(row.key)
         for chunk in checkpoint.chunks:
             chunks = self.data.chunks.setdefault(chunk.key, [])
+            assert not chunks or chunks[-1].revision < chunk.revision, "two chunks of one revision"
             chunks.append(chunk)
-            chunks.sort(key=_revision)
-            assert len({each.revision for each in chunks}) == len(chunks), "two chunks of one revision"
 
     def _write_records(self, checkpoint: Checkpoint) -> set[bytes]:
         """Write records and voids; return the ids of those that changed."""
@@ -274,7 +273,3 @@ def _bill(row: RecordRow) -> tuple[object, ...]:
     """What is billed of a record, apart from its identity."""
     billed = (row.user_id, row.channel, row.started_ms, row.ended_ms, row.bot_ms, row.agent_ms)
     return *billed, row.user_messages, row.bot_messages
-
-
-def _revision(chunk: ChunkRow) -> int:
-    return chunk.revision
