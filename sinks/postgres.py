@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from sinks.ledger import (
     SourceTopic,
     StoredAlert,
     StoredConversation,
+    Unreachable,
 )
 from sinks.statements import statement
 
@@ -145,17 +146,22 @@ class PostgresLedger:
 
     @asynccontextmanager
     async def _reached(self, name: str) -> AsyncIterator[asyncpg.Connection]:
-        """A connection for one call, cut when that takes too long.
+        """A connection for one call, cut when that and cleaning up after it take too long.
 
         The driver's own limit holds for a statement, and then for the rollback, and then for the cleaning up.
         """
-        with reaching(f"PostgreSQL ({name})"):
-            async with self._pool.acquire() as connection:
-                cut = asyncio.get_running_loop().call_later(CALL_TIMEOUT_SECONDS, connection.terminate)
-                try:
+        try:
+            with reaching(f"PostgreSQL ({name})"):
+                async with AsyncExitStack() as stack:
+                    connection = await self._pool.acquire()
+                    loop = asyncio.get_running_loop()
+                    stack.callback(loop.call_later(CALL_TIMEOUT_SECONDS, connection.terminate).cancel)
+                    stack.push_async_callback(self._pool.release, connection)
                     yield connection
-                finally:
-                    cut.cancel()
+        except Unreachable:
+            # What ended this connection may have left the idle ones half-open.
+            await self._pool.expire_connections()
+            raise
 
 
 async def _save(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from time import monotonic
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -16,6 +16,7 @@ from sinks import connecting, postgres
 from sinks.connecting import Role, connect, reaching
 from sinks.ledger import OutcomeKey, Unreachable
 from sinks.postgres import PostgresLedger
+from tests.drills.link import linked
 from tests.sinks.builders import MESSAGES, Worker, start_worker, usage
 from tests.sinks.conftest import ALGORITHM
 from tests.sinks.inspecting import PostgresInspect
@@ -178,18 +179,34 @@ async def test_a_server_whose_data_is_broken_or_refuses_ours_is_reachable(databa
     await connection.close()
 
 
+@pytest.mark.parametrize("message", [b"", b"RESET ALL"], ids=["first message", "cleaning up"])
 async def test_a_server_that_never_answers_is_unreachable_when_the_time_of_a_call_is_over(
-    database, monkeypatch
+    database, monkeypatch, message
 ):
     monkeypatch.setattr(postgres, "CALL_TIMEOUT_SECONDS", 0.5)
     async with relay(database) as found:
         ledger = await PostgresLedger.open(found.dsn, algorithm=ALGORITHM)
         worker = await start_worker(ledger)
-        found.freeze_before = lambda message: True
+        found.freeze_before = lambda sent: message in sent
         started = monotonic()
         with pytest.raises(Unreachable):
             await ledger.save(worker.full_checkpoint())
         assert 0.5 <= monotonic() - started < 1.0
+        await ledger.close()
+
+
+async def test_one_call_finds_out_that_all_connections_are_half_open(database, monkeypatch):
+    monkeypatch.setattr(postgres, "CALL_TIMEOUT_SECONDS", 0.5)
+    server = urlsplit(database)
+    async with linked(server.hostname, server.port) as link:
+        login = server.netloc.rpartition("@")[0]
+        dsn = urlunsplit(server._replace(netloc=f"{login}@127.0.0.1:{link.port}", query="sslmode=disable"))
+        ledger = await PostgresLedger.open(dsn, algorithm=ALGORITHM)
+        await asyncio.gather(*(ledger.outcome_counts() for _ in range(4)))
+        link.abandon()
+        with pytest.raises(Unreachable):
+            await ledger.outcome_counts()
+        assert await asyncio.gather(*(ledger.outcome_counts() for _ in range(4))) == [{}] * 4
         await ledger.close()
 
 
