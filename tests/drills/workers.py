@@ -118,7 +118,7 @@ DRILLS = (
         "`kill -9` of a worker, at each point of a checkpoint",
         kill_at_each_point,
         tries=ALL_POINTS,
-        short_tries=4,
+        short_tries=3,
         stand=behind_a_trap,
     ),
     Drill("a third worker joins and leaves", join_and_leave, tries=20),
