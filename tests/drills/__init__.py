@@ -17,7 +17,7 @@ struck there was an open transaction or unsaved offsets, or another worker took 
 | `points`, `trap` | named points of a checkpoint, and holding a worker at one; whose checkpoints commit |
 | `holdups` | how long workers wait for one another's locks |
 | `link` | a bad network between a worker and a server |
-| `soak`, `soak_faults`, `soak_report` | an hour at half of capacity with a fault a minute: `python -m tests.drills.soak` |
+| `soak`, `soak_faults`, `soak_report` | `python -m tests.drills.soak`: an hour with a fault a minute |
 | `live` | a live stream, published by a process of its own |
 | `slices` | the verdict on more than fits into memory |
 | `vitals` | a process's memory, descriptors and connections, and whether they drift |

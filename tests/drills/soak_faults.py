@@ -15,7 +15,7 @@ from tests.drills.supervisor import Slot
 from tests.drills.watch import Place
 from tests.streams.stage import until
 
-SETTINGS = {"allowed_lateness": "2min", "checkpoint_interval": "1s", "session_timeout": "6s"}
+SETTINGS = {"allowed_lateness": "2min", "checkpoint_interval": "1s", "session_timeout": "10s"}
 STATIC = {"instance_id": "soak-b"}
 REJOIN_LIMIT_SECONDS = 60.0
 
