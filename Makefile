@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check bench lock schemas clean
+.PHONY: install demo test check bench drills lock schemas clean
 
 install: .venv/installed
 
@@ -27,6 +27,13 @@ check: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+# About two and a half hours, an hour of it the soak; each line is a command of its own.
+drills: install
+	$(BIN)/python -m tests.simulation --seeds 1000 --patches
+	$(BIN)/python -m tests.fuzz --inputs 1000000
+	$(BIN)/python -m tests.drills
+	$(BIN)/python -m tests.drills.soak --minutes 60
 
 lock: install
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
