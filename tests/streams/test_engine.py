@@ -404,3 +404,46 @@ def _partition(name: str) -> int:
 def _names_of_partition(partition: int, how_many: int) -> list[str]:
     names = (name for name in (f"c-{n}" for n in count()) if _partition(name) == partition)
     return list(islice(names, how_many))
+
+
+class _Confirmation:
+    """Says what is to be said, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.errors: list[Exception] = []
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+async def test_what_is_not_confirmed_is_neither_claimed_nor_saved(ledger: PostgresLedger) -> None:
+    log, confirmation = Log(), _Confirmation()
+    engine = Engine(ledger, PLAN, confirm=confirmation)
+    confirmation.errors = [KeyError("refused")]
+    with pytest.raises(KeyError):
+        await engine.claim(SOURCES)
+    assert await ledger.positions([str(topic) for topic in Topic]) == {}
+    await engine.claim(SOURCES)
+    before = await ledger.positions([str(topic) for topic in Topic])
+    log.append([event("user", NOON_MS)])
+    await read_all(engine, log)
+    confirmation.errors = [KeyError("refused")]
+    with pytest.raises(KeyError):
+        await engine.checkpoint()
+    assert engine.current is None
+    assert await ledger.positions([str(topic) for topic in Topic]) == before
+
+
+async def test_a_confirmation_out_of_reach_is_asked_for_again(ledger: PostgresLedger, database: str) -> None:
+    log, confirmation = Log(), _Confirmation()
+    engine = Engine(ledger, PLAN, confirm=confirmation)
+    await engine.claim(SOURCES)
+    log.append([event("user", NOON_MS)])
+    await read_all(engine, log)
+    confirmation.errors = [Unreachable("away")]
+    await engine.checkpoint()
+    assert confirmation.asked == 3
+    assert len(await records_of(database)) == 1
