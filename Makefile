@@ -30,6 +30,7 @@ bench: install
 
 # About two and a half hours, an hour of it the soak; each line is a command of its own.
 drills: install
+	$(BIN)/python -m tests.simulation --seeds 1000
 	$(BIN)/python -m tests.simulation --seeds 1000 --patches
 	$(BIN)/python -m tests.fuzz --inputs 1000000
 	$(BIN)/python -m tests.drills
