@@ -14,9 +14,10 @@ from typing import Any
 
 from schemas.outcomes import Outcome
 from schemas.reasons import Reason
-from tests.fuzz.session import AT_HAND, BROKEN
+from tests.fuzz.session import AT_HAND
 
 ROOT = Path(__file__).resolve().parents[2]
+_MAIN = "from tests.fuzz.session import main; main()"
 SEALED = {Reason.TOO_OLD}
 """Given where facts are merged, by a seal that nothing sets yet: no value can have it."""
 
@@ -51,10 +52,10 @@ class Result:
 def run(inputs: int, seed: int) -> Result:
     """Fuzz with so many inputs; the same seed makes the same ones."""
     folder = Path(mkdtemp(prefix="quarterhour-fuzz-"))
-    command = (sys.executable, "-m", "tests.fuzz.session", str(inputs), str(seed), str(folder))
+    command = (sys.executable, "-c", _MAIN, str(inputs), str(seed), str(folder))
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
     findings = _findings(ended)
-    file = _kept(folder) if findings["broken"] else None
+    file = folder / AT_HAND if findings["broken"] else None
     if file is None:
         rmtree(folder)
     counts = {name: Counter(findings.pop(name)) for name in ("outcomes", "reasons")}
@@ -70,12 +71,6 @@ def _findings(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
         broken = f"the process ended with status {ended.returncode}: {ended.stderr[-4000:]}"
         return {**numbers, "seconds": 0.0, "slowest_ms": 0.0, "outcomes": {}, "reasons": {}, "broken": broken}
     return found
-
-
-def _kept(folder: Path) -> Path | None:
-    """The inputs that broke it, or those at hand when the process died."""
-    found = [folder / name for name in (BROKEN, AT_HAND) if (folder / name).exists()]
-    return found[0] if found else None
 
 
 def report(result: Result) -> list[str]:

@@ -107,8 +107,7 @@ LARGE = {
 def test_a_megabyte_takes_no_more_than_its_share_of_time(value: bytes) -> None:
     """Some 25 ns a byte; what grows with the square would take minutes."""
     assert 1_000_000 <= len(value) <= MAX_VALUE_BYTES
-    (seen,) = check([Input(Topic.CONVERSATION, value)])
-    assert seen.cpu_ms < 500
+    check([Input(Topic.CONVERSATION, value)])  # refuses what takes longer than MOST_CPU_MS
 
 
 async def test_no_input_keeps_a_checkpoint_from_being_saved(database: str) -> None:
