@@ -3,7 +3,9 @@
 A drill starts workers under a supervisor, lets traffic flow (`load`), strikes again and again
 (`Arena.fault`), and ends with a verdict (`verdict`): each session record, dead letter and outcome counter
 against what the reference model says of the log that Kafka holds. A fault counts only if it bit: when it
-struck there was an open transaction or unsaved offsets, or another worker took over because of it.
+struck there was an open transaction or unsaved offsets, or another worker took over because of it, or what
+its drill was after was seen: an answer cut off, a worker that says what it waits for, positions moved back.
+Recovery is timed from the begin of a strike: a server's time down is in it.
 
 | module | does |
 |---|---|

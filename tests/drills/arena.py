@@ -10,15 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncpg
-
 from tests.drills.drill import Row
 from tests.drills.flow import Flow, flowing
 from tests.drills.load import endless
 from tests.drills.stand import Stand
 from tests.drills.supervisor import Slot, supervised
 from tests.drills.verdict import Logged, Verdict, judge, read_log
-from tests.drills.watch import Place, Watch, local_ports, watching
+from tests.drills.watch import AWAY, Place, Watch, local_ports, watching
 from tests.streams.stage import Stage, staged, until
 
 RATE = 1_000
@@ -89,7 +87,7 @@ class Arena:
 
         `ports` are the victim's as the server sees them, where they are not those of its process.
         """
-        with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+        with suppress(*AWAY):
             found = await self.watch.open_transactions()
             if found & (ports or local_ports(victim.pid)) if victim else found:
                 fault.bites.add("open transaction")

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
@@ -21,7 +20,7 @@ from tests.drills.arena import Arena, Fault
 from tests.drills.drill import Drill
 from tests.drills.postgres import UP_TO_SECONDS, on_own_server
 from tests.drills.verdict import Logged
-from tests.drills.watch import Place
+from tests.drills.watch import AWAY, Place
 from tests.streams.stage import until
 
 KEPT_SECONDS = (2.0, 5.0)
@@ -113,7 +112,7 @@ async def _positions(arena: Arena) -> Positions:
     """Where the ledger stands, as soon as it answers."""
 
     async def found() -> Positions | None:
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*AWAY):
             await arena.watch.look()
             return dict(arena.watch.saved)
         return None

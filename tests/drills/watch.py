@@ -15,6 +15,12 @@ from quarterhour.parts.topics import end_offsets
 POLL_SECONDS = 0.03
 ENDS_TRIES = 60
 
+AWAY = (
+    *(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError),
+    asyncpg.InternalClientError,  # the driver's own confusion when its session ends
+)
+"""Errors of a ledger that is away or was just now."""
+
 Place = tuple[str, int]
 
 POSITIONS = "select topic, partition, next_offset, owner::text from billing.source_partition"
@@ -40,7 +46,7 @@ class Watch:
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            with suppress(*AWAY):
                 await self.look()
             await asyncio.sleep(POLL_SECONDS)
 
