@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import asyncpg
 import cramjam
 
 from schemas.topics import Topic
@@ -77,6 +78,8 @@ async def judge_in_slices(
     events: int,
 ) -> Verdict:
     """Do what `verdict.judge` does and look for records that are lost; `events` may be a guess."""
+    for path in (*folder.glob("log-*"), *folder.glob("records-*"), *folder.glob("digests-logged-*")):
+        path.unlink()  # of a try that failed
     evidence = Evidence(brokers, dsn, topics, counts, rules, folder, max(2, events // SLICE_EVENTS))
     ignoring = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
     with ProcessPoolExecutor(PROCESSES, get_context("spawn"), **ignoring) as pool:
@@ -184,11 +187,21 @@ def _spread_records(evidence: Evidence, _: None) -> None:
 
 async def _spread_all_records(evidence: Evidence) -> None:
     spread = Spread(evidence, "records-0")
-    async for record in read_session_records(evidence.dsn):
-        subject = record.get("conversation_id") or record.get("delivery_id")
-        key = f"{record['account_id']}|{record['bot_id']}|{subject}".encode()
-        spread.add(key, dict(record))
+    for account_id in await _accounts(evidence.dsn):  # all at once take the server long to sort
+        async for record in read_session_records(evidence.dsn, account_id=account_id):
+            subject = record.get("conversation_id") or record.get("delivery_id")
+            key = f"{record['account_id']}|{record['bot_id']}|{subject}".encode()
+            spread.add(key, dict(record))
     spread.flush()
+
+
+async def _accounts(dsn: str) -> list[str]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch("select distinct account_id from billing.session_records")
+        return [account_id for (account_id,) in rows]
+    finally:
+        await connection.close()
 
 
 def _judge_slice(evidence: Evidence, number: int) -> SliceVerdict:

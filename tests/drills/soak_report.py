@@ -166,11 +166,13 @@ def shown(plan: Plan, report: Report) -> str:
         "verdict s": f"{report.verdict_seconds:.0f}",
     }
     held = {name: f"{least} to {most}" for name, (least, most) in spans(plan, report.samples).items()}
-    tables = [_table(list(cells), [list(cells.values())])]
-    tables.append(_table(TREND_COLUMNS, [trend.cells() for trend in trends(plan, report.samples)]))
-    tables.append(_table([f"{name} at rest" for name in held], [list(held.values())]))
-    tables.append(_table(["fault", "tried", "bit", "recovery median s", "max"], _by_fault(report.strikes)))
-    return "\n\n".join(tables)
+    tables = [
+        (list(cells), [list(cells.values())]),
+        (TREND_COLUMNS, [trend.cells() for trend in trends(plan, report.samples)]),
+        ([f"{name} at rest" for name in held], [list(held.values())] if held else []),
+        (("fault", "tried", "bit", "recovery median s", "max"), _by_fault(report.strikes)),
+    ]
+    return "\n\n".join(_table(columns, rows) for columns, rows in tables if rows)
 
 
 def _by_fault(strikes: list[Sample]) -> list[tuple[str, ...]]:
