@@ -38,6 +38,7 @@ from faust.types.tuples import ConsumerMessage
 
 from sinks.ledger import Position, SourcePartition, SourceTopic, Unreachable
 from streams.batches import Batch
+from streams.connections import tell_of_closed_transports
 from streams.positions import WAY_ON
 from streams.reads import ClaimedReads, FetchState
 from streams.runs import hand_over_runs
@@ -88,6 +89,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         conf = self.app.conf
         self._assignor = self.app.assignor
         hand_over_runs()
+        tell_of_closed_transports()
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
