@@ -35,10 +35,9 @@ select c.conversation_id, c.revision, c.settled, r.status, r.user_messages
 from billing.conversation c left join billing.session_record r on r.subject_id = c.conversation_id
 where c.conversation_id like 'ahead-%'
 """
-SETTLED_EARLY = """
-select count(*)::int from billing.session_record
-where kind = 'usage' and status = 'final' and settles_at_ms > $1
-"""
+# Not by records: one that was final in time stays so when late facts move its settling into the future. A
+# conversation does not: with each new fact it has yet to settle.
+SETTLED_EARLY = "select count(*)::int from billing.conversation where settled and settles_at_ms > $1"
 UNTOUCHED = (1, False, "open", 1)
 """Revision, whether it is settled, its record's status and user messages: as the event of now left them."""
 NEWEST_CLOCK = "select max(clock_ms) from billing.source_partition"
@@ -75,7 +74,7 @@ async def worker_clock_ahead(arena: Arena, tries: int) -> None:
         if reached < now_ms() + HOUR_MS:
             arena.row.findings.append("the watermark is not ahead: nothing settled too early")
     early = await _value(arena, SETTLED_EARLY, now_ms())
-    arena.row.notes.append(f"two hours ahead: {early} records were final too early")
+    arena.row.notes.append(f"two hours ahead: {early} conversations had settled too early at the end")
 
 
 async def _let_work(arena: Arena, hours: int) -> None:
@@ -98,7 +97,9 @@ async def _check_none_settled(arena: Arena) -> None:
     newest, early = await _value(arena, NEWEST_CLOCK), await _value(arena, SETTLED_EARLY, now_ms())
     if newest > now_ms() + MAX_AHEAD_MS or early:
         ahead_seconds = (newest - now_ms()) // 1000
-        arena.row.findings.append(f"{early} records final too early, a clock is {ahead_seconds} s ahead")
+        arena.row.findings.append(
+            f"{early} conversations settled too early, a clock is {ahead_seconds} s ahead"
+        )
     wrong = [row for row in await arena.stage.query(TOUCHED) if tuple(row)[1:] != UNTOUCHED]
     if wrong:
         arena.row.findings.append(f"{len(wrong)} conversations were touched, such as {wrong[0]}")
