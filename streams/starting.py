@@ -17,10 +17,11 @@ from sinks.ledger import Refused, SourcePartition, SourceTopic, Unreachable
 from sinks.migrate import require_current
 from sinks.postgres import PostgresLedger
 from streams import sources
+from streams.app import Membership
 from streams.engine import RETRY_SECONDS, OutOfPatience, Plan
 from streams.reading import Contract
 from streams.telemetry import Totals
-from streams.worker import Membership, StreamWorker
+from streams.worker import StreamWorker
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""One stream worker: the Faust app around an `Engine`, its checkpoints, pages, and every way it ends.
+"""One stream worker: an `Engine` in its Faust app, its checkpoints, its health, and every way it ends.
 
 Faust holds the group membership and delivers batches; everything that decides about money is the engine's.
 """
@@ -14,35 +14,32 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
 
 import faust
 
-from sinks.ledger import Fenced, Position, SourcePartition, SourceTopic
+from sinks.ledger import Fenced, Position, SourcePartition, SourceTopic, Unreachable
 from sinks.postgres import PostgresLedger
+from streams.app import Membership, Process, new_app
 from streams.conversations import CorruptFacts
 from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
 from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
 from streams.exits import Exit, leave
-from streams.health import METADATA_MAX_AGE_SECONDS, Health, Limits
+from streams.health import Health, Limits
 from streams.metrics import Metrics
 from streams.observing import Observer
 from streams.pages import add_pages
 from streams.positions import why_refused
 from streams.sources import WrongTopics, check_answers
 from streams.telemetry import Telemetry
-from streams.transport import BatchConsumer, BatchTransport, PositionLost
-from streams.watchdog import Watchdog, limit_stop
+from streams.transport import BatchConsumer, PositionLost
+from streams.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 HAND_OVER_SECONDS = 3.0
-BATCHES_QUEUED = 16
-# A spare worker fetches nothing for as long as it has no partition, and must stay in the group all the same.
-MAX_POLL_INTERVAL_SECONDS = 30 * 86_400
 # So often a worker looks at itself, and its watchdog hears that the event loop runs.
 LOOK_SECONDS = 0.25
 
@@ -56,20 +53,6 @@ _EXITS: dict[type[BaseException], Exit] = {
     BrokenChain: Exit.BUG,
     CorruptFacts: Exit.BUG,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """How a worker joins its group and where it serves its pages."""
-
-    group: str
-    brokers: str
-    credentials: Any
-    instance_id: str | None
-    session_timeout_ms: int
-    checkpoint_interval_ms: int
-    web_bind: str
-    web_port: int
 
 
 class StreamWorker:
@@ -98,13 +81,16 @@ class StreamWorker:
         self._observer = Observer(self._engine, self.telemetry.totals, list(plan.topics))
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._app = self._new_app()
+        self._app = new_app(membership, plan.patience_ms, self._folder.name, self)
+        self._add_agent(self._app)
+        add_pages(self._app, self._look, self._measure)
+        self._app.task(self._start)
 
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or, with `drain_to`, all of that is saved. Any error ends the process."""
         _tune_interpreter()
         loop = asyncio.get_event_loop()
-        worker = _Worker(self._app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+        worker = Process(self._app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
         worker.spinner = None  # its control codes would stand in our output
         try:
             worker.execute_from_commandline()
@@ -183,42 +169,6 @@ class StreamWorker:
 
     # -- The Faust app
 
-    def _new_app(self) -> faust.App:
-        membership = self._membership
-        session_seconds = membership.session_timeout_ms / 1000
-        # Faust gives a claim no longer than its request timeout, and a claim may have to be patient.
-        request_seconds = max(session_seconds, self._plan.patience_ms / 1000) + 30
-        app = _StreamApp(
-            membership.group,
-            broker=";".join(f"kafka://{broker}" for broker in membership.brokers.split(",")),
-            broker_credentials=membership.credentials,
-            broker_session_timeout=session_seconds,
-            broker_heartbeat_interval=min(1.0, session_seconds / 3),
-            broker_rebalance_timeout=30.0,
-            broker_request_timeout=request_seconds,
-            broker_max_poll_interval=MAX_POLL_INTERVAL_SECONDS,
-            broker_commit_interval=2.0,
-            consumer_group_instance_id=membership.instance_id,
-            # Faust refuses partitions that were given to another address than its own, and stands still: a
-            # static member may be at another one after a restart. Nobody uses it: it is for Faust's tables.
-            canonical_url="http://worker",
-            consumer_metadata_max_age_ms=int(METADATA_MAX_AGE_SECONDS * 1000),
-            stream_buffer_maxsize=BATCHES_QUEUED,
-            table_standby_replicas=1,
-            topic_disable_leader=True,
-            topic_allow_declare=False,
-            datadir=self._folder.name,
-            web_bind=membership.web_bind,
-            web_host=membership.web_bind,
-            web_port=membership.web_port,
-        )
-        app.owner = self
-        app.transport = BatchTransport(app.conf.broker_consumer, app)
-        self._add_agent(app)
-        add_pages(app, self._look, self._measure)
-        app.task(self._start)
-        return app
-
     def _add_agent(self, app: faust.App) -> None:
         topic = app.topic(
             *self._plan.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -275,7 +225,10 @@ class StreamWorker:
             return False
         others = [source for source in targets if source not in saved]
         if others:
-            positions = await self._ledger.positions(list(self._plan.topics))
+            try:
+                positions = await self._ledger.positions(list(self._plan.topics))
+            except Unreachable:
+                return False  # asked again after the next checkpoint, which has patience
             return all(
                 source in positions and positions[source].next_offset >= targets[source] for source in others
             )
@@ -301,27 +254,6 @@ class StreamWorker:
     def _measure(self) -> Metrics:
         self.telemetry.measure(self._engine, self._look())
         return self.telemetry.metrics
-
-
-class _StreamApp(faust.App):
-    """Faust's app, with a limit on how long it may take to stop."""
-
-    owner: StreamWorker
-
-    async def on_stop(self) -> None:
-        limit_stop()
-        await super().on_stop()
-
-    async def on_shutdown(self) -> None:
-        await super().on_shutdown()
-        self.owner.end_tasks()
-
-
-class _Worker(faust.Worker):
-    """Faust's process, without the second of sleep at its end."""
-
-    async def _sentinel_task(self) -> None:
-        pass
 
 
 def _check_numbers(sources: Collection[SourcePartition], counts: Mapping[str, int]) -> None:
