@@ -69,12 +69,14 @@ class Added(NamedTuple):
 class FactSet:
     """The facts of one conversation, losing copies included, of which the winners make the bill."""
 
-    __slots__ = ("_lines", "_losers", "_saved_lines", "_unsaved", "_winners")
+    __slots__ = ("_by_index", "_lines", "_losers", "_saved_lines", "_unsaved", "_winners")
 
     def __init__(self) -> None:
         self._winners: dict[int, int] = {}
         self._losers: set[int] | None = None
         self._lines: dict[str, int] = {}
+        # The same by index, from the first conflict on that needs it.
+        self._by_index: list[str] | None = None
         self._unsaved: list[int] = []
         self._saved_lines = 0
 
@@ -186,7 +188,9 @@ class FactSet:
 
     def _rank(self, fact: int) -> tuple[int, list[str]]:
         # Part by part: comparing whole lines would let `|` take part in the order.
-        return fact >> KIND_SHIFT, self.lines()[fact & INDEX_MASK].split("|")
+        if self._by_index is None:
+            self._by_index = self.lines()
+        return fact >> KIND_SHIFT, self._by_index[fact & INDEX_MASK].split("|")
 
     def _index_of(self, line: str) -> int:
         index = self._lines.get(line)
@@ -197,6 +201,8 @@ class FactSet:
         if index > INDEX_MASK:
             raise OverflowError(f"a conversation holds at most {INDEX_MASK + 1} different strings")
         self._lines[line] = index
+        if self._by_index is not None:
+            self._by_index.append(line)
         return index
 
     def _facts(self) -> Iterator[int]:

@@ -66,6 +66,8 @@ class Plan:
     dead_letter_limit_share: float
     dead_letter_limit_run: int
     max_unsaved_records: int = 500_000
+    max_unsaved_dead_bytes: int = 128 << 20
+    """Of dead letters: they are saved in one message, and PostgreSQL takes none above 1 GiB."""
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class Claim:
     limits: dict[SourcePartition, DeadLetterLimit]
     pending: Checkpoint
     unsaved_records: int = 0
+    unsaved_dead_bytes: int = 0
     saved: dict[SourcePartition, int] = field(default_factory=dict)
 
 
@@ -261,7 +264,10 @@ class Engine:
             return (
                 claim is None
                 or claim.number != batch.claim
-                or claim.unsaved_records < self._plan.max_unsaved_records
+                or (
+                    claim.unsaved_records < self._plan.max_unsaved_records
+                    and claim.unsaved_dead_bytes < self._plan.max_unsaved_dead_bytes
+                )
             )
 
         if not has_room():
@@ -298,11 +304,12 @@ class Engine:
             outcomes[key] = outcomes.get(key, 0) + count
         claim.pending.dead_letters += reading.dead_letters
         claim.unsaved_records += len(batch.records)
+        claim.unsaved_dead_bytes += sum(len(letter.value or b"") for letter in reading.dead_letters)
         claim.cursors[batch.source].advance(batch, reading.newest_ms)
 
     def _take(self, claim: Claim) -> Checkpoint:
         checkpoint, claim.pending = claim.pending, Checkpoint(claim.owner, ())
-        claim.unsaved_records = 0
+        claim.unsaved_records = claim.unsaved_dead_bytes = 0
         lateness_ms = self._plan.allowed_lateness_ms
         checkpoint.settled = [
             Settled(shard, mark - lateness_ms) for shard, mark in self.watermarks_ms().items()

@@ -331,6 +331,20 @@ async def test_reading_waits_while_too_much_is_unsaved(ledger: PostgresLedger) -
     assert sum((await ledger.outcome_counts()).values()) == 1_000
 
 
+async def test_reading_waits_while_too_many_bytes_of_dead_letters_are_unsaved(ledger: PostgresLedger) -> None:
+    engine = Engine(ledger, replace(PLAN, max_unsaved_dead_bytes=1_000))
+    number, _ = await engine.claim(SOURCES)
+    source = SourcePartition(Topic.CONVERSATION, 0)
+    bad = [Batch(source, n, n + 1, [LogRecord(n, NOON_MS, None, b"x" * 1_000)], number) for n in range(2)]
+    await engine.process(bad[0])
+    waiting = asyncio.create_task(engine.process(bad[1]))
+    await asyncio.sleep(0)
+    assert engine.current.cursors[source].next_offset == 1, "the second batch waits for room"
+    await engine.checkpoint()
+    await waiting
+    assert engine.current.cursors[source].next_offset == 2
+
+
 async def test_the_share_of_dead_letters_has_a_limit(ledger: PostgresLedger) -> None:
     engine = Engine(ledger, replace(PLAN, dead_letter_limit_share=0.1, dead_letter_limit_run=5))
     number, _ = await engine.claim(SOURCES)
