@@ -5,7 +5,7 @@ import asyncpg
 from quarterhour.parts.topics import PARTITIONS
 from tests.drills.load import one_round
 from tests.drills.verdict import Verdict, judge, read_log
-from tests.streams.stage import Stage, now_ms
+from tests.streams.stage import Stage, event, now_ms
 
 CORRUPTIONS = {
     "a record is missing": "delete from billing.session_record where {one}",
@@ -55,6 +55,16 @@ async def test_a_record_that_the_reader_never_read_is_found(stage: Stage) -> Non
     assert len(log) == 1_000
     await stage.publish(one_round(1_000, 5, now_ms()))
     assert (await _judge(stage, stage.dsn)).wrong
+
+
+async def test_a_record_that_was_void_and_came_back_before_it_was_final_is_not_wrong(stage: Stage) -> None:
+    for kind, minutes_ago in (("user", 1), ("user", 5), ("closed", 3)):
+        await stage.publish([event(kind, now_ms() - minutes_ago * 60_000)])
+        await stage.drain()
+    assert [record["status"] for record in await stage.records()] == ["open", "open"]
+    assert await stage.query("select from billing.session_record_changes where status = 'void'")
+    verdict = await _judge(stage, stage.dsn)
+    assert not verdict.wrong, verdict.differences
 
 
 async def _judge(stage: Stage, dsn: str) -> Verdict:
