@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
 from quarterhour.parts.topics import create_topics, end_offsets
@@ -17,6 +18,15 @@ async def publish(cluster: Cluster, value: bytes) -> None:
         await producer.send_and_wait("kept", value, partition=0)
     finally:
         await producer.stop()
+
+
+async def advertised_ports(brokers: str) -> set[int]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        return {broker["port"] for broker in (await admin.describe_cluster())["brokers"]}
+    finally:
+        await admin.close()
 
 
 async def test_what_was_acknowledged_outlives_any_one_broker_and_nothing_outlives_the_block(
@@ -41,6 +51,7 @@ async def test_a_proxy_is_where_the_brokers_tell_its_clients_to_come(tmp_path: P
     async with brokers_of_its_own(tmp_path, 1) as brokers:
         network = brokers.networks[1]
         await create_topics(brokers.cluster.brokers, {"seen": 1})
+        assert await advertised_ports(network.brokers) == {link.port for link in network.links.values()}
         assert await end_offsets(network.brokers, ["seen"]) == {("seen", 0): 0}
         network.cut()
         with pytest.raises(KafkaConnectionError):
