@@ -57,12 +57,20 @@ class Owner(Protocol):
     """Who claims partitions and knows what was saved; the Faust app of this worker."""
 
     async def claim_partitions(
-        self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
+        self, log_starts: Mapping[SourcePartition, int]
     ) -> tuple[int, dict[SourcePartition, Position]] | None:
-        """Own these partitions, given the first and end offset of their logs; return number and positions.
+        """Own these partitions, given the first offset of their logs; return number and positions.
 
         None: they are not what is to be read; a rebalance will follow.
         """
+        ...
+
+    def check_positions(
+        self,
+        positions: Mapping[SourcePartition, Position],
+        log_ranges: Mapping[SourcePartition, tuple[int, int]],
+    ) -> None:
+        """End the process if the ledger stands outside the logs, given the first and end offset of each."""
         ...
 
     def saved_offsets(self) -> dict[SourcePartition, int]:
@@ -112,20 +120,28 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Claim the assigned partitions and seek to where the ledger says; {} if a rebalance comes first."""
-        assignment, log_ranges = await self.call_thread(self._log_ranges)
-        claimed = await _owner(self.app).claim_partitions(log_ranges)
+        assignment, starts = await self.call_thread(self._log_starts)
+        claimed = await _owner(self.app).claim_partitions(starts)
         if claimed is None:
             return {}
+        # Asked now that nobody else can move the ledger: who had these partitions may have saved until then.
+        ends = await self.call_thread(self._log_ends, assignment)
+        number, positions = claimed
+        log_ranges = {source: (starts[source], ends[source]) for source in positions}
+        _owner(self.app).check_positions(positions, log_ranges)
         found: Mapping[TP, int]
-        found = await self.call_thread(self._seek_claimed, assignment, *claimed)
+        found = await self.call_thread(self._seek_claimed, assignment, number, positions)
         return found
 
-    async def _log_ranges(self) -> tuple[Any, dict[SourcePartition, tuple[int, int]]]:
+    async def _log_starts(self) -> tuple[Any, dict[SourcePartition, int]]:
         consumer = self._ensure_consumer()
         assignment = _assignment(consumer)
-        earliest = await consumer.beginning_offsets(assignment.tps)
-        latest = await consumer.end_offsets(assignment.tps)
-        return assignment, {SourcePartition(*tp): (earliest[tp], latest[tp]) for tp in assignment.tps}
+        found = await consumer.beginning_offsets(assignment.tps)
+        return assignment, {SourcePartition(*tp): offset for tp, offset in found.items()}
+
+    async def _log_ends(self, assignment: Any) -> dict[SourcePartition, int]:
+        found = await self._ensure_consumer().end_offsets(assignment.tps)
+        return {SourcePartition(*tp): offset for tp, offset in found.items()}
 
     async def _seek_claimed(
         self, assignment: Any, number: int, positions: Mapping[SourcePartition, Position]

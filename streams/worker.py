@@ -104,33 +104,33 @@ class StreamWorker:
     # -- What the transport asks (streams.transport.Owner)
 
     async def claim_partitions(
-        self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
+        self, log_starts: Mapping[SourcePartition, int]
     ) -> tuple[int, dict[SourcePartition, Position]] | None:
-        """Claim these partitions and check that the ledger's positions are within their logs.
+        """Claim these partitions.
 
         None while a topic is missing in Kafka: what is assigned then is not all that belongs together.
         """
         with self._fatal():
-            _check_numbers(log_ranges, self._plan.partitions)
+            _check_numbers(log_starts, self._plan.partitions)
             if missing := self._look().missing_topics:
                 log.warning("nothing claimed: missing in Kafka: %s", ", ".join(missing))
                 return None
-            number, positions = await self._claim(log_ranges)
+            number, positions = await self._engine.claim(log_starts)
+        self.telemetry.totals.claims += 1
         claim = self._engine.current
         log.info("claim %d: %d partitions, owner %s", number, len(positions), claim and claim.owner)
         return number, positions
 
-    async def _claim(
-        self, log_ranges: Mapping[SourcePartition, tuple[int, int]]
-    ) -> tuple[int, dict[SourcePartition, Position]]:
+    def check_positions(
+        self,
+        positions: Mapping[SourcePartition, Position],
+        log_ranges: Mapping[SourcePartition, tuple[int, int]],
+    ) -> None:
+        """End the process if the ledger stands outside Kafka's logs."""
         self._observer.log_ends = {source: end for source, (_, end) in log_ranges.items()}
-        earliest = {source: first for source, (first, _) in log_ranges.items()}
-        number, positions = await self._engine.claim(earliest)
-        self.telemetry.totals.claims += 1
         for source, position in positions.items():
             if trouble := why_refused(source, position.next_offset, log_ranges[source]):
-                raise PositionLost(trouble)
-        return number, positions
+                self.fail(PositionLost(trouble))
 
     def saved_offsets(self) -> dict[SourcePartition, int]:
         """The next offset of each owned partition, as saved."""
