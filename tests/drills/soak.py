@@ -239,6 +239,8 @@ async def _judge(ground: Ground) -> None:
 
 async def _sample_for_ever(ground: Ground, began: float, path: Path | None, stop: asyncio.Event) -> None:
     written = 0
+    if path is not None:
+        path.write_text("")
     while True:
         with suppress(Exception):  # a sample that fails is one that is missing
             await _sample(ground, began)
