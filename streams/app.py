@@ -36,7 +36,11 @@ class Membership:
 class AppOwner(Owner, Protocol):
     """What an app asks of its worker."""
 
-    def end_tasks(self) -> None:
+    def end_looks(self) -> None:
+        """Judge health no more: a worker that is stopping reads nothing and claims nothing."""
+        ...
+
+    def end_checkpoints(self) -> None:
         """Save no more: the last checkpoint was that of the hand-over."""
         ...
 
@@ -49,12 +53,13 @@ class StreamApp(faust.App):
     async def on_stop(self) -> None:
         """Begin to stop."""
         limit_stop()
+        self.owner.end_looks()
         await super().on_stop()
 
     async def on_shutdown(self) -> None:
         """End what no longer makes sense once the consumer has stopped."""
         await super().on_shutdown()
-        self.owner.end_tasks()
+        self.owner.end_checkpoints()
 
 
 class Process(faust.Worker):

@@ -79,7 +79,8 @@ class StreamWorker:
         limits = Limits(plan.patience_ms / 1000, membership.checkpoint_interval_ms / 1000)
         self._health = Health(limits, plan.topics, plan.partitions)
         self._observer = Observer(self._engine, self.telemetry.totals, list(plan.topics))
-        self._tasks: list[asyncio.Task[None]] = []
+        self._checkpoints: asyncio.Task[None] | None = None
+        self._looks: asyncio.Task[None] | None = None
         self._stopping = False
         self._app = new_app(membership, plan.patience_ms, self._folder.name, self)
         self._add_agent(self._app)
@@ -144,10 +145,15 @@ class StreamWorker:
         except Exception as error:
             log.warning("last checkpoint not saved, its records will be read again: %r", error)
 
-    def end_tasks(self) -> None:
+    def end_looks(self) -> None:
+        """Judge health no more: a worker that is stopping reads nothing and claims nothing."""
+        if self._looks:
+            self._looks.cancel()
+
+    def end_checkpoints(self) -> None:
         """Save no more: the last checkpoint was that of the hand-over."""
-        for task in self._tasks:
-            task.cancel()
+        if self._checkpoints:
+            self._checkpoints.cancel()
 
     def fail(self, error: Exception) -> NoReturn:
         """End the process."""
@@ -189,10 +195,8 @@ class StreamWorker:
 
     async def _start(self) -> None:
         self._watchdog.start()
-        self._tasks = [
-            asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints"),
-            asyncio.create_task(self._look_for_ever(), name="health"),
-        ]
+        self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
+        self._looks = asyncio.create_task(self._look_for_ever(), name="looks")
 
     async def _checkpoint_for_ever(self) -> None:
         while True:

@@ -3,8 +3,10 @@
 What Kafka and PostgreSQL do when they are down is in test_worker.py; the judgement itself in test_health.py.
 """
 
+import asyncio
 import json
 import re
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
+from quarterhour.parts import Parts
 from quarterhour.parts.topics import delete_topics
 from schemas.topics import Topic
+from streams.exits import Exit
 from streams.health import Code
 from tests.streams.stage import PROGRAM, Json, Stage, WorkerProcess, event, now_ms, until
 
@@ -157,6 +161,17 @@ async def test_a_checkpoint_that_never_ends_is_noticed_without_traffic(stage: St
     await reason_of(worker, Code.CHECKPOINT_OVERDUE)
     assert "no checkpoint for" in (await unhealthy(worker))["reason"]
     assert await worker.ended() == 70
+
+
+async def test_a_worker_that_is_stopping_is_not_ended_for_its_health(
+    stage: Stage, breakable_parts: Parts
+) -> None:
+    worker = stage.start(patience="3s")
+    await worker.ready()
+    await asyncio.to_thread(breakable_parts.kafka.kill)
+    worker.send(signal.SIGTERM)  # without Kafka that takes longer than this patience
+    assert await worker.ended() != Exit.OUT_OF_PATIENCE
+    assert "Kafka has answered no fetch" not in worker.log
 
 
 async def test_an_event_loop_that_stands_still_ends_the_worker(stage: Stage) -> None:
