@@ -145,7 +145,7 @@ async def start_on_networks(arena: Arena) -> None:
 async def all_ready(arena: Arena) -> None:
     """Wait until each worker, or the one that was started in its place, is ready."""
     for slot in arena.slots:
-        await until(lambda slot=slot: _is_ready(slot), f"slot {slot.worker.name} is ready")
+        await slot.ready()
 
 
 async def owns_all(arena: Arena, slot: Slot) -> None:
@@ -155,11 +155,6 @@ async def owns_all(arena: Arena, slot: Slot) -> None:
         return set(arena.watch.owners.values()) <= slot.worker.owners
 
     await until(has_all, f"{slot.worker.name} takes over")
-
-
-async def _is_ready(slot: Slot) -> bool:
-    slot.check()
-    return (await slot.worker.page("/readyz"))[0] == 200
 
 
 async def _sibling_goes_on(arena: Arena, struck_ms: int) -> None:
