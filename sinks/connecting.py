@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -82,13 +82,14 @@ def connecting(what: str = "PostgreSQL") -> Iterator[None]:
         raise Refused(f"{what} refuses: {error}") from error
 
 
-async def create_pool(dsn: str, role: Role, *, size: int, first: str | None = None) -> asyncpg.Pool:
-    """A pool whose connections act as `role` and ran `first`. Raises `Unreachable` and `Refused`."""
-
-    async def prepare(connection: asyncpg.Connection) -> None:
-        if first is not None:
-            await connection.execute(first)
-
+async def create_pool(
+    dsn: str,
+    role: Role,
+    *,
+    size: int,
+    prepare: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
+) -> asyncpg.Pool:
+    """A pool whose connections act as `role` and were prepared. Raises `Unreachable` and `Refused`."""
     with connecting():
         return await asyncpg.create_pool(dsn, min_size=1, max_size=size, init=prepare, **_options(role))
 
@@ -111,6 +112,8 @@ def _options(role: Role) -> dict[str, Any]:
     return {
         "timeout": CONNECT_TIMEOUT_SECONDS,
         "command_timeout": CALL_TIMEOUT_SECONDS,
+        # By default the driver forgets a statement after five minutes and has it parsed again.
+        "max_cached_statement_lifetime": 0,
         "server_settings": {
             "role": role.value,
             "application_name": f"quarterhour-{role.name.lower()}",

@@ -35,6 +35,19 @@ SETTLE_LIMIT = 20_000
 # Deadlocks and serialization failures cost a transaction, not a worker.
 TRANSACTION_TRIES = 5
 _RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+# The statements of a checkpoint that take arguments or give rows, with arguments on which they do nothing.
+_ON_NOTHING: dict[str, tuple[Any, ...]] = {
+    "fence": ([], [], [], [], [], [], UUID(int=0)),
+    "already_saved": ([], [], [], UUID(int=0)),
+    "save_records": (0,),
+    "void_records": ([], []),
+    "save_alert_reports": ([], [], [], []),
+    "save_dead_letters": ([], [], [], [], [], [], [], [], []),
+    "finalise_records": ([], [], 0),
+    "settle_conversations": ([], [], 0),
+    "count_outcomes": ([], [], [], [], []),
+    "sum_changes": (),
+}
 
 
 class PostgresLedger:
@@ -47,7 +60,7 @@ class PostgresLedger:
     @classmethod
     async def open(cls, dsn: str, *, algorithm: int) -> PostgresLedger:
         """Connect as the worker's role; every record keeps `algorithm`, the version of the rule's code."""
-        pool = await create_pool(dsn, Role.WORKER, size=4, first=statement("incoming"))
+        pool = await create_pool(dsn, Role.WORKER, size=4, prepare=_prepare)
         return cls(pool, algorithm)
 
     async def close(self) -> None:
@@ -162,6 +175,17 @@ class PostgresLedger:
             # What ended this connection may have left the idle ones half-open.
             await self._pool.expire_connections()
             raise
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    """Have the statements of a checkpoint parsed before one begins, by running each on nothing.
+
+    To the server who has had a statement parsed is busy with it until it is run: a worker that froze there
+    with locks held would not be idle in its transaction, and keep them for long.
+    """
+    await connection.execute(statement("incoming"))
+    for name, arguments in _ON_NOTHING.items():
+        await connection.fetch(statement(name), *arguments)
 
 
 async def _save(

@@ -57,6 +57,20 @@ async def test_a_worker_frozen_between_statements_holds_up_nobody(ledger, frozen
         await start_worker(ledger)
 
 
+async def test_no_statement_is_parsed_while_a_checkpoint_holds_locks(relayed):
+    """Frozen between a parse and its run, a worker would not be idle in its transaction to the server."""
+    found, ledger = relayed
+    worker = await start_worker(ledger)
+    said: list[bytes] = []
+    found.freeze_before = lambda message: bool(said.append(message))
+    await ledger.save(worker.full_checkpoint())
+    kinds = b"".join(message[:1] for message in said)
+    before_fence, _, after_copies = kinds.rpartition(b"c")
+    assert before_fence.count(b"c") == 2, "three COPYs come first, and then the fence"
+    assert after_copies.count(b"B") > 5
+    assert b"P" not in after_copies
+
+
 @pytest.mark.parametrize("message", [b"B", b"E", b"S"], ids=["bind", "execute", "sync"])
 async def test_a_worker_frozen_in_the_middle_of_a_statement_holds_up_nobody(ledger, frozen_worker, message):
     found, connection = frozen_worker
