@@ -28,7 +28,7 @@ check: install
 bench: install
 	$(BIN)/python -m tests.bench
 
-# About two and a half hours, an hour of it the soak; each line is a command of its own.
+# About two hours, one of them the soak; each line is a command of its own.
 drills: install
 	$(BIN)/python -m tests.simulation --seeds 1000
 	$(BIN)/python -m tests.simulation --seeds 1000 --patches
