@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import cycle
 
 from schemas.topics import Topic
@@ -61,36 +61,24 @@ async def one_of_three_brokers_killed(arena: Arena, tries: int) -> None:
 
 async def network_cut_short(arena: Arena, tries: int) -> None:
     """No network between one worker or both and the broker, for less than the session timeout."""
-    await start_on_networks(arena)
-    for _, (networks, half_open) in zip(range(tries), cycle(_cuts(arena)), strict=False):
-        await arena.pass_time(arena.dice.uniform(0, UP_TO_SECONDS))
-        async with arena.fault() as fault:
-            await something_unsaved(arena, fault)
-            for network in networks:
-                network.silence() if half_open else network.cut()
-            await arena.pass_time(SHORTER_SECONDS)
-            for network in networks:
-                network.mend()
-        await all_ready(arena)
+
+    async def stay_cut(fault: Fault, networks: Sequence[Network]) -> None:
+        await arena.pass_time(SHORTER_SECONDS)
+
+    await _cut_networks(arena, tries, stay_cut)
 
 
 async def network_cut_long(arena: Arena, tries: int) -> None:
     """No network for longer than the session timeout: if the other worker has one, it takes over."""
-    await start_on_networks(arena)
-    for _, (networks, half_open) in zip(range(tries), cycle(_cuts(arena)), strict=False):
-        await arena.pass_time(arena.dice.uniform(0, UP_TO_SECONDS))
-        async with arena.fault() as fault:
-            await something_unsaved(arena, fault)
-            for network in networks:
-                network.silence() if half_open else network.cut()
-            if len(networks) == 1:
-                await owns_all(arena, arena.slots[-1])
-                await arena.recovered()
-                fault.ended = time.monotonic()
-            await arena.pass_time(fault.began + LONGER_SECONDS - time.monotonic())
-            for network in networks:
-                network.mend()
-        await all_ready(arena)
+
+    async def stay_cut(fault: Fault, networks: Sequence[Network]) -> None:
+        if len(networks) == 1:
+            await owns_all(arena, arena.slots[-1])
+            await arena.recovered()
+            fault.ended = time.monotonic()
+        await arena.pass_time(fault.began + LONGER_SECONDS - time.monotonic())
+
+    await _cut_networks(arena, tries, stay_cut)
 
 
 async def one_broker_unreachable(arena: Arena, tries: int) -> None:
@@ -119,6 +107,23 @@ async def one_broker_unreachable(arena: Arena, tries: int) -> None:
             for link in links:
                 link.mend()
                 link.reset()
+        await all_ready(arena)
+
+
+async def _cut_networks(
+    arena: Arena, tries: int, stay_cut: Callable[[Fault, Sequence[Network]], Awaitable[None]]
+) -> None:
+    """Cut one worker's network or both, half-open or with a reset, and mend it when `stay_cut` is over."""
+    await start_on_networks(arena)
+    for _, (networks, half_open) in zip(range(tries), cycle(_cuts(arena)), strict=False):
+        await arena.pass_time(arena.dice.uniform(0, UP_TO_SECONDS))
+        async with arena.fault() as fault:
+            await something_unsaved(arena, fault)
+            for network in networks:
+                network.silence() if half_open else network.cut()
+            await stay_cut(fault, networks)
+            for network in networks:
+                network.mend()
         await all_ready(arena)
 
 

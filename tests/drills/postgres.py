@@ -15,6 +15,7 @@ from quarterhour.parts import Parts
 from tests.drills.arena import Arena, Fault
 from tests.drills.drill import Drill
 from tests.drills.stand import Stand, fresh_database, fresh_topics
+from tests.drills.watch import session
 from tests.reaper import ending_with_this_run
 from tests.streams.stage import until
 
@@ -53,7 +54,7 @@ async def postgres_stopped(arena: Arena, tries: int) -> None:
 async def disk_full(arena: Arena, tries: int) -> None:
     """Files may not grow: those of tables, or also those of the log, where the server stops by itself."""
     server, data = arena.stand.parts.postgres, arena.stand.parts.postgres.folder / "data"
-    async with _session(arena.stand.dsn) as connection:
+    async with session(arena.stand.dsn) as connection:
         await connection.execute(FILL_TABLE)
         await connection.execute("checkpoint")
     await arena.start_workers(2)
@@ -157,15 +158,6 @@ async def _every_connection(dsn: str) -> AsyncIterator[None]:
     finally:
         for connection in held:
             connection.terminate()
-
-
-@asynccontextmanager
-async def _session(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 DRILLS = (

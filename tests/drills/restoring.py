@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-
 from quarterhour.parts.postgres import Postgres, installed_folder
 from streams.exits import Exit
 from tests.drills.arena import Arena, Fault
@@ -123,14 +120,7 @@ async def _positions(arena: Arena) -> Positions:
 async def _forget_before(arena: Arena, ends: Positions) -> list[Logged]:
     """Let Kafka forget all before these offsets; return what it has forgotten."""
     gone = [record for record in await arena.read_log() if record.offset < ends[record[:2]]]
-    admin = AIOKafkaAdminClient(bootstrap_servers=arena.stand.brokers)
-    await admin.start()
-    try:
-        await admin.delete_records(
-            {TopicPartition(*place): RecordsToDelete(end) for place, end in ends.items()}
-        )
-    finally:
-        await admin.close()
+    await arena.stage.forget_records(ends)
     return gone
 
 

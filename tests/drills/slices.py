@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import asyncpg
 import cramjam
 
 from schemas.topics import Topic
@@ -37,6 +36,7 @@ from tests.drills.verdict import (
     read_parts,
     sort_out,
 )
+from tests.drills.watch import session
 
 PROCESSES = 2
 SLICE_EVENTS = 150_000
@@ -196,12 +196,9 @@ async def _spread_all_records(evidence: Evidence) -> None:
 
 
 async def _accounts(dsn: str) -> list[str]:
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with session(dsn) as connection:
         rows = await connection.fetch("select distinct account_id from billing.session_records")
-        return [account_id for (account_id,) in rows]
-    finally:
-        await connection.close()
+    return [account_id for (account_id,) in rows]
 
 
 def _judge_slice(evidence: Evidence, number: int) -> SliceVerdict:

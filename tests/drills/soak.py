@@ -40,7 +40,7 @@ from tests.drills.soak_report import Plan, Report, Sample, judge_vitals, shown
 from tests.drills.stand import on_local_parts
 from tests.drills.supervisor import Slot, supervised
 from tests.drills.vitals import vitals
-from tests.drills.watch import Watch, watching
+from tests.drills.watch import Watch, session, watching
 from tests.reaper import ending_with_this_run
 from tests.streams.stage import staged
 
@@ -333,11 +333,8 @@ def _noting(report: Report, what: str) -> Iterator[None]:
 
 
 async def _set_rules(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with session(dsn) as connection:
         await connection.execute(INSERT_RULES, *RULES.values())
-    finally:
-        await connection.close()
 
 
 def _tell(message: str) -> None:

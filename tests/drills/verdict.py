@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from schemas.decode import Rejected, check_clock, check_key, check_partition, de
 from schemas.topics import Topic
 from sessionizer import reference
 from sinks.views import read_session_records
+from tests.drills.watch import session
 
 SHOWN = 3
 
@@ -132,7 +132,7 @@ async def judge_totals(
     dsn: str, outcomes: Counter[str], dead_letters: Mapping[Place, Refused], verdict: Verdict
 ) -> None:
     """Compare all that is not a session record."""
-    async with _connected(dsn) as connection:
+    async with session(dsn) as connection:
         await _judge_dead_letters(connection, dead_letters, verdict)
         await _judge_outcomes(connection, outcomes, dead_letters, verdict)
         await _judge_offsets(connection, verdict)
@@ -222,12 +222,3 @@ async def _places(consumer: AIOKafkaConsumer, topics: Collection[str]) -> list[T
         for topic in topics
         for partition in sorted(cluster.partitions_for_topic(topic) or ())
     ]
-
-
-@asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()

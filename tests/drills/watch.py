@@ -87,6 +87,16 @@ class Watch:
 
 
 @asynccontextmanager
+async def session(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to PostgreSQL for the length of this block."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
 async def watching(watch: Watch) -> AsyncIterator[Watch]:
     """The watch looks in this block."""
     looking = asyncio.create_task(watch.run())

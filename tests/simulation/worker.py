@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
@@ -45,7 +45,7 @@ POLL_SECONDS = 1.0
 COMMIT_SECONDS = 2.0
 
 
-class Surroundings:
+class Surroundings(Protocol):
     """What a worker is told by the world, and tells it."""
 
     broker: Broker
@@ -53,19 +53,19 @@ class Surroundings:
 
     def now_ms(self) -> int:
         """The wall clock."""
-        raise NotImplementedError
+        ...
 
     async def travel(self) -> None:
         """To the broker, or back."""
-        raise NotImplementedError
+        ...
 
     def note(self, text: str) -> None:
         """Put a line into the trace."""
-        raise NotImplementedError
+        ...
 
     def ended(self, reason: str, *, expected: bool) -> None:
         """The process ends here and now."""
-        raise NotImplementedError
+        ...
 
 
 class Worker:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from quarterhour.comparing import Comparison, compare
 from quarterhour.lines import decode_line
@@ -185,6 +187,17 @@ class Stage:
         sent = list(lines)
         self.published += sent
         await publish(sent, self.brokers, self.topics, raw=True)
+
+    async def forget_records(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """What retention does: Kafka no longer holds what is before these offsets."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.brokers)
+        await admin.start()
+        try:
+            await admin.delete_records(
+                {TopicPartition(*place): RecordsToDelete(end) for place, end in ends.items()}
+            )
+        finally:
+            await admin.close()
 
     async def drained(self) -> None:
         """Wait until running workers have saved all that is in Kafka."""

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
@@ -28,6 +28,7 @@ from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
 from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
 from streams.reading import Contract
+from tests.simulation.kafka import LogRecord
 from tests.streams.stage import event
 
 MINUTE_MS = 60_000
@@ -44,16 +45,6 @@ PLAN = Plan(
     dead_letter_limit_share=1.0,
     dead_letter_limit_run=1_000,
 )
-
-
-@dataclass(frozen=True)
-class LogRecord:
-    """What the log holds of a record."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 class Log:

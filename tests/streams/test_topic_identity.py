@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 
 from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics, end_offsets
@@ -301,14 +300,7 @@ async def is_gone(stage: Stage, name: str) -> bool:
 async def delete_records(stage: Stage, topic: Topic) -> int:
     """What retention does to all that is in a topic; returns how many offsets."""
     ends = await end_offsets(stage.brokers, [stage.topics[topic]])
-    admin = AIOKafkaAdminClient(bootstrap_servers=stage.brokers)
-    await admin.start()
-    try:
-        await admin.delete_records(
-            {TopicPartition(*place): RecordsToDelete(end) for place, end in ends.items()}
-        )
-    finally:
-        await admin.close()
+    await stage.forget_records(ends)
     return sum(ends.values())
 
 
