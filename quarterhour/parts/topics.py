@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
 from schemas.topics import Topic
 
@@ -76,7 +76,7 @@ async def end_offsets(
     async with _admin(brokers, security) as admin:
         partitions = [
             TopicPartition(topic["topic"], partition["partition"])
-            for topic in await admin.describe_topics(list(topics))
+            for topic in await _described(admin, topics)
             for partition in topic["partitions"]
         ]
     if not partitions:
@@ -105,6 +105,18 @@ async def _admin(brokers: str, security: Mapping[str, Any]) -> AsyncIterator[AIO
         await admin.close()
 
 
+async def _described(admin: AIOKafkaAdminClient, names: Iterable[str]) -> list[Any]:
+    """What a broker says of these topics: any of them is asked, so one that has just died must not count."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_MS / 1000
+    while True:
+        try:
+            return list(await admin.describe_topics(list(names)))
+        except NodeNotReadyError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(POLL_S)
+
+
 async def _listens(brokers: str) -> bool:
     for broker in brokers.split(","):
         host, _, port = broker.rpartition(":")
@@ -121,7 +133,7 @@ async def _listens(brokers: str) -> bool:
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, names_and_partitions: Mapping[str, int]) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _all_led(await admin.describe_topics(list(names_and_partitions))):
+    while not _all_led(await _described(admin, names_and_partitions)):
         if time.monotonic() > deadline:
             raise TimeoutError(
                 f"topics without leaders after {READY_TIMEOUT_S:.0f} s: {', '.join(names_and_partitions)}"

@@ -32,7 +32,8 @@ async def test_a_short_soak_leaves_no_record_wrong(breakable_parts: Parts, tmp_p
     report = await soak(breakable_parts, tmp_path, SHORT, asyncio.Event(), tmp_path / "samples")
     print(f"\n{shown(SHORT, report)}")
     assert report.passed, "\n".join([shown(SHORT, report), *report.row.findings])
-    assert report.row.tried == report.row.bit == 2
+    assert report.row.tried == 2
+    assert report.row.bit, "a fault may meet a worker that has just saved everything; not each of them does"
     assert report.row.compared > 5_000
     assert len((tmp_path / "samples").read_text().splitlines()) > 4
 
