@@ -1,0 +1,75 @@
+"""`python -m tests.bench.memory`: what a worker holds in memory for each open conversation of 25 messages.
+
+A worker is started, waits until it holds nothing but itself, and its resident memory is read. Then it reads so
+many conversations, all of which are open, and its memory is read again once all is saved and it rests. The
+difference over their number is `bytes a conversation`: all that is in it, also what reading them left behind in
+the allocator. `bytes a further one` is the slope from the size before: what reading leaves behind is in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from quarterhour.parts import Parts
+from tests.bench.ground import Cost, on_ground
+from tests.bench.growth import EVENTS_A_CONVERSATION, PACE_MS
+from tests.bench.results import Result, measure_options, measuring, tell
+from tests.bench.synthetic import Traffic, check
+from tests.drills.vitals import vitals
+from tests.streams.stage import now_ms
+
+SIZES = (10_000, 100_000, 300_000)
+MESSAGES = EVENTS_A_CONVERSATION
+REST_SECONDS = 3.0
+MIB = 1 << 20
+
+
+async def memory(parts: Parts, sizes: tuple[int, ...]) -> Result:
+    """Measure each size with a worker of its own."""
+    points: list[dict[str, float]] = []
+    for conversations in sizes:
+        point = await _measure(parts, conversations)
+        if points:
+            more = (point["rss_mib"] - points[-1]["rss_mib"]) * MIB
+            point["bytes_a_further_one"] = round(more / (conversations - points[-1]["conversations"]))
+        points.append(point)
+        tell(f"memory: {point}")
+    return {"memory": {"points": points}}
+
+
+async def _measure(parts: Parts, conversations: int) -> dict[str, float]:
+    async with on_ground(parts) as ground:
+        traffic = Traffic("memory", conversations, conversations * MESSAGES)
+        before = await ground.start()
+        worker = ground.workers[0]
+        await asyncio.sleep(REST_SECONDS)
+        empty_mib = vitals(worker.pid).rss_mib
+        first_ms = now_ms() - MESSAGES * PACE_MS
+        await ground.publish(traffic.in_turns(range(MESSAGES), PACE_MS, first_ms))
+        cost = Cost.between(traffic.events, before, await ground.saved())
+        await asyncio.sleep(REST_SECONDS)
+        rss_mib, held = vitals(worker.pid).rss_mib, worker.conversations()
+        await check(ground.dsn, traffic)
+    return {
+        "conversations": conversations,
+        "held": held,
+        "empty_mib": round(empty_mib, 1),
+        "rss_mib": round(rss_mib, 1),
+        "bytes_a_conversation": round((rss_mib - empty_mib) * MIB / conversations),
+        **cost.figures(),
+    }
+
+
+@click.command()
+@click.option("--open", "sizes", type=int, multiple=True, default=SIZES, help="So many open conversations.")
+@measure_options
+def main(sizes: tuple[int, ...], home: Path, results: Path) -> None:
+    """Measure the memory of open conversations, on real parts."""
+    measuring("memory", home, results, lambda parts: memory(parts, sizes))
+
+
+if __name__ == "__main__":
+    main()
