@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check bench drills lock schemas clean
+.PHONY: install demo test check bench bench-peers drills lock schemas clean
 
 install: .venv/installed
 
@@ -27,6 +27,10 @@ check: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+# Needs a JDK and Maven besides, and says so.
+bench-peers: install
+	$(BIN)/python -m tests.bench --peers
 
 # About two hours, one of them the soak; each line is a command of its own.
 drills: install

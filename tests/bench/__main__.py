@@ -1,6 +1,7 @@
 """`python -m tests.bench`: one run of the benchmark; see the package for what is measured and how.
 
-Exit status 1 when Quarterhour's ledger differs from the reference model, or when a contender fails.
+Exit status 1 when Quarterhour's ledger differs from the reference model, or when a contender fails; 3 when
+something that a contender needs cannot be got.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -23,7 +26,7 @@ from quarterhour.parts import Parts
 from quarterhour.parts.errors import PartFailed, PartMissing
 from quarterhour.traffic import CONFLICTING, COPIED, DISPLACED, DISPLACED_MS
 from schemas.times import format_time_ms
-from tests.bench.contenders import CONTENDERS, Contender, Meddle, Outcome, Quarterhour
+from tests.bench.contenders import Contender, Crash, Meddle, Outcome, Quarterhour
 from tests.bench.events import SEED, Events, published
 from tests.bench.figures import (
     COLUMNS,
@@ -32,13 +35,16 @@ from tests.bench.figures import (
     figures_of,
     json_rows,
     machine,
+    mis_set,
+    seconds,
     table_rows,
 )
+from tests.bench.peers.programs import CONTENDERS, QUICK
 from tests.bench.processes import BenchFailed
 
 MISSING_PART_STATUS = 3
-PEER_EVENTS = 200_000
-"""At most so many for stock Faust, which takes minutes for what the others do in seconds."""
+KILLED_AT = 0.4
+"""Of the time that a contender's timed runs took."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,10 @@ class Options:
 
     events: int = 1_000_000
     rounds: int = 3
-    only: tuple[str, ...] = tuple(CONTENDERS)
+    only: tuple[str, ...] = tuple(QUICK)
+    kill: bool = True
     output_format: str = TABLE
+    home: Path = Path(".quarterhour")
 
 
 @click.command()
@@ -60,7 +68,11 @@ class Options:
     default=".quarterhour",
     help="Folder of the local parts.",
 )
+@click.option(
+    "--peers", is_flag=True, help="All contenders, also those that need packages of their own or Java."
+)
 @click.option("--only", type=click.Choice(list(CONTENDERS)), multiple=True, help="These contenders only.")
+@click.option("--kill/--no-kill", default=Options.kill, help="Also kill each once and count wrong records.")
 @click.option(
     "--format",
     "output_format",
@@ -68,30 +80,33 @@ class Options:
     default=TABLE,
     help="A table for people, or one JSON object a line.",
 )
-def main(events: int, rounds: int, home: Path, only: tuple[str, ...], output_format: str) -> None:
-    """Measure Quarterhour beside a bare loop and stock Faust, on real parts.
+def main(peers: bool, only: tuple[str, ...], **options: Any) -> None:
+    """Measure Quarterhour beside bare loops and other stream processors, on real parts.
 
     Example:
 
     \b
       python -m tests.bench --events 100000 --rounds 1
     """
-    parts = Parts(home)
+    sys.exit(run(Options(only=only or tuple(CONTENDERS if peers else QUICK), **options)))
+
+
+def run(options: Options) -> int:
+    """Run the bench on the parts of its home, started if need be; returns the exit status."""
+    parts = Parts(options.home)
     left_running = parts.endpoints() is not None
     try:
         parts.up(_tell)
-        options = Options(events, rounds, only or Options.only, output_format)
-        right = asyncio.run(bench(parts, options))
+        return 0 if asyncio.run(bench(parts, options)) else 1
     except (PartMissing, PartFailed) as error:
         click.echo(f"{error.code}: {error}", err=True)
-        sys.exit(MISSING_PART_STATUS)
+        return MISSING_PART_STATUS
     except BenchFailed as error:
         click.echo(str(error), err=True)
-        sys.exit(1)
+        return 1
     finally:
         if not left_running:
             parts.down()
-    sys.exit(0 if right else 1)
 
 
 async def bench(parts: Parts, options: Options, meddle: Meddle | None = None) -> bool:
@@ -103,8 +118,10 @@ async def bench(parts: Parts, options: Options, meddle: Meddle | None = None) ->
                     contender.meddle = meddle
                 contender.prepare()
             runs = await _run_rounds(contenders, options.rounds)
-            _report(parts, options, contenders, runs)
-    faults = {fault for outcomes in runs.values() for outcome in outcomes for fault in outcome.faults}
+            crashes = await _crash(contenders, runs) if options.kill else {}
+            _report(parts, options, contenders, runs, crashes)
+    results = [*chain.from_iterable(runs.values()), *crashes.values()]
+    faults = {fault for result in results for fault in result.faults}
     for fault in sorted(faults):
         _tell(f"WRONG: {fault}")
     return not faults
@@ -117,11 +134,11 @@ async def _contenders(parts: Parts, options: Options, folder: Path) -> AsyncIter
         published_by_count: dict[int, Events] = {}
         contenders: dict[str, Contender] = {}
         for key in options.only:
-            count = min(options.events, PEER_EVENTS) if key == "stock-faust" else options.events
+            count = min(options.events, CONTENDERS[key].most_events or options.events)
             if count not in published_by_count:
                 _tell(f"generating and publishing {count:,} events")
                 published_by_count[count] = await stack.enter_async_context(published(parts, count))
-            contenders[key] = CONTENDERS[key](parts, published_by_count[count], folder)
+            contenders[key] = CONTENDERS[key](parts, published_by_count[count], folder, options.home)
         yield contenders
 
 
@@ -140,19 +157,35 @@ async def _run_rounds(contenders: dict[str, Contender], rounds: int) -> dict[str
     return {key: runs[key] for key in contenders}
 
 
+async def _crash(contenders: dict[str, Contender], runs: dict[str, list[Outcome]]) -> dict[str, Crash]:
+    """Kill each contender once that keeps anything."""
+    crashes: dict[str, Crash] = {}
+    for key, contender in contenders.items():
+        if crash := await contender.crash(KILLED_AT * median(map(seconds, runs[key]))):
+            crashes[key] = crash
+            _tell(f"killed once: {key}: {crash.saved:.0%} saved by then, wrong records: {crash.wrong}")
+    return crashes
+
+
 def _report(
-    parts: Parts, options: Options, contenders: dict[str, Contender], runs: dict[str, list[Outcome]]
+    parts: Parts,
+    options: Options,
+    contenders: dict[str, Contender],
+    runs: dict[str, list[Outcome]],
+    crashes: dict[str, Crash],
 ) -> None:
-    figures = {contenders[key].name: figures_of(outcomes) for key, outcomes in runs.items()}
-    ours = figures.get(Quarterhour.name)
+    figures = {key: figures_of(CONTENDERS[key], outcomes, crashes.get(key)) for key, outcomes in runs.items()}
+    rows, ours, java_loop = list(figures.values()), figures.get("quarterhour"), figures.get("java-loop")
     context = _context(parts, options, contenders)
     if options.output_format == NDJSON:
         emit_object(context)
-        emit(NDJSON, json_rows(figures, ours))
+        emit(NDJSON, json_rows(rows, ours, java_loop))
         return
     for name, value in context.items():
         click.echo(f"{name.replace('_', ' ')}: {_shown(value)}")
-    emit(TABLE, table_rows(figures, ours), COLUMNS)
+    emit(TABLE, table_rows(rows, ours, java_loop), COLUMNS)
+    if java_loop:
+        click.echo(f"mis-set: {', '.join(mis_set(rows, java_loop)) or 'none'}")
 
 
 def _context(parts: Parts, options: Options, contenders: dict[str, Contender]) -> dict[str, Any]:
@@ -160,7 +193,7 @@ def _context(parts: Parts, options: Options, contenders: dict[str, Contender]) -
     context: dict[str, Any] = {
         "machine": machine(parts.postgres.query("show server_version")),
         "load_average": [round(value, 1) for value in os.getloadavg()],
-        "events": _traffic(next(iter(contenders.values())).events.until_ms),
+        "events": _traffic(max((contender.events for contender in contenders.values()), key=_count)),
         "rounds": f"{options.rounds}, alternating; median (minimum to maximum)",
     }
     for contender in contenders.values():
@@ -170,11 +203,16 @@ def _context(parts: Parts, options: Options, contenders: dict[str, Contender]) -
     return context
 
 
-def _traffic(until_ms: int) -> str:
+def _count(events: Events) -> int:
+    return events.count
+
+
+def _traffic(events: Events) -> str:
     return (
-        f"quarterhour traffic, seed {SEED}, until {format_time_ms(until_ms)}, in its one mix: "
+        f"quarterhour traffic, seed {SEED}, until {format_time_ms(events.until_ms)}, in its one mix: "
         f"{COPIED:.2%} copied, {CONFLICTING:.2%} conflicting, "
-        f"{DISPLACED:.2%} displaced by up to {DISPLACED_MS // 60_000} min"
+        f"{DISPLACED:.2%} displaced by up to {DISPLACED_MS // 60_000} min; "
+        f"{events.count:,} {events.subjects}"
     )
 
 

@@ -10,21 +10,20 @@ import sys
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import asyncpg
 
 from quarterhour.comparing import compare
 from quarterhour.parts import Parts
-from quarterhour.parts.topics import delete_topics
 from schemas.topics import Topic
 from sinks.migrate import migrate
 from sinks.views import read_session_records
-from tests.bench.events import Events, SimpleSession
+from tests.bench.events import Events
 from tests.bench.processes import (
     RUN_LIMIT_SECONDS,
     START_LIMIT_SECONDS,
@@ -34,7 +33,6 @@ from tests.bench.processes import (
     started,
 )
 
-PEERS = Path(__file__).parent / "peers"
 POLL_SECONDS = 0.02
 TOPICS = (Topic.CONVERSATION, Topic.AGENT_HANDOFF, Topic.ALERT_DELIVERY)
 
@@ -52,63 +50,43 @@ class Outcome:
     faults: tuple[str, ...] = ()
 
 
+class Crash(NamedTuple):
+    """One run with a kill: how much of its result stood in PostgreSQL then, and what is wrong at the end."""
+
+    saved: float
+    wrong: int
+    faults: tuple[str, ...] = ()
+
+
 class Contender(ABC):
     """A program that reads the events."""
 
     name: ClassVar[str]
+    most_events: ClassVar[int | None] = None
+    """Of those that take minutes for what others do in seconds."""
+    cpu_before: ClassVar[float | None] = None
+    """CPU seconds per million events in an earlier, separate measurement."""
 
-    def __init__(self, parts: Parts, events: Events, folder: Path) -> None:
+    def __init__(self, parts: Parts, events: Events, folder: Path, home: Path) -> None:
         self._parts = parts
         self.events = events
         self._folder = folder
+        self._home = home
 
     @abstractmethod
     async def run(self) -> Outcome:
         """Run it once, timed, with a consumer group and a database that are new."""
 
     def prepare(self) -> None:  # noqa: B027
-        """Work out the truth it is compared with, before anything is timed."""
+        """Install it and work out the truth it is compared with, before anything is timed."""
+
+    async def crash(self, after_seconds: float) -> Crash | None:
+        """Kill it so long after its first record and start it again; None if it keeps nothing."""
+        return None
 
     @property
     def _topics(self) -> list[str]:
         return [self.events.topics[role] for role in TOPICS]
-
-    async def _run_peer(self, name: str, *arguments: str) -> Interval:
-        command = [sys.executable, str(PEERS / f"{name}.py"), self._parts.kafka.brokers, *arguments]
-        async with started(name, command, self._folder, os.environ) as process:
-            first = await process.hear("first", START_LIMIT_SECONDS)
-            return Interval(process.spawned_at, first, await process.hear("done", RUN_LIMIT_SECONDS))
-
-
-class Loop(Contender):
-    """A bare loop that only validates: the floor of Python."""
-
-    name = "bare loop, validates only"
-
-    async def run(self) -> Outcome:
-        """Run it once."""
-        count = self.events.count
-        return Outcome(count, await self._run_peer("loop", _unique(), str(count), *self._topics))
-
-
-class StockFaust(Contender):
-    """A stock Faust agent at a simpler form of the job."""
-
-    name = "stock Faust, no dedup"
-
-    def prepare(self) -> None:
-        """Work out the sessions of its rule."""
-        _ = self.events.simple_sessions
-
-    async def run(self) -> Outcome:
-        """Run it once, then compare its sessions with those of its rule."""
-        count, app_id = self.events.count, _unique()
-        with _database(self._parts) as dsn:
-            interval = await self._run_peer("stock_faust", app_id, str(count), dsn, *self._topics)
-            await delete_topics(self._parts.kafka.brokers, [f"{app_id}-__assignor-__leader"])
-            found = await _simple_sessions(dsn)
-        wrong = {session[:2] for session in found ^ self.events.simple_sessions}
-        return Outcome(count, interval, len(wrong))
 
 
 class Quarterhour(Contender):
@@ -131,15 +109,31 @@ class Quarterhour(Contender):
 
     async def run(self) -> Outcome:
         """Run it once, then compare its ledger with the reference model."""
-        with _database(self._parts) as dsn:
-            await migrate(dsn)
-            command = [*_PRODUCT, "worker", "--until-drained"]
-            async with started("quarterhour", command, self._folder, self._environment(dsn)) as process:
-                interval = await self._follow(process, dsn)
+        async with _ledger(self._parts) as (dsn, connection):
+            async with self._worker(self._environment(dsn)) as process:
+                first = await self._poll(process, connection, bool, START_LIMIT_SECONDS)
+                end = await self._poll(process, connection, self.events.ends.__eq__, RUN_LIMIT_SECONDS)
                 await process.ended()
             if self.meddle:
                 await self.meddle(dsn)
-            return await self._compare(interval, dsn)
+            wrong, faults = await self._compare(dsn)
+        return Outcome(self.events.count, Interval(process.spawned_at, first, end), wrong, faults)
+
+    async def crash(self, after_seconds: float) -> Crash:
+        """Kill its worker, start another, then compare the ledger with the reference model."""
+        async with _ledger(self._parts) as (dsn, connection):
+            environment = self._environment(dsn)
+            async with self._worker(environment) as process:
+                await self._poll(process, connection, bool, START_LIMIT_SECONDS)
+                await process.kill(after_seconds)
+            read = sum((await _positions(connection)).values())
+            async with self._worker(environment) as process:
+                await self._poll(process, connection, self.events.ends.__eq__, RUN_LIMIT_SECONDS)
+                await process.ended()
+            return Crash(read / self.events.count, *await self._compare(dsn))
+
+    def _worker(self, environment: Mapping[str, str]) -> AbstractAsyncContextManager[Contestant]:
+        return started("quarterhour", [*_PRODUCT, "worker", "--until-drained"], self._folder, environment)
 
     def _environment(self, dsn: str) -> dict[str, str]:
         """Where its parts are, and none of the settings of whoever runs the bench."""
@@ -151,18 +145,9 @@ class Quarterhour(Contender):
             | {
                 "QUARTERHOUR_KAFKA_BROKERS": self._parts.kafka.brokers,
                 "QUARTERHOUR_POSTGRES_DSN": dsn,
-                "QUARTERHOUR_GROUP": _unique(),
+                "QUARTERHOUR_GROUP": unique(),
             }
         )
-
-    async def _follow(self, process: Contestant, dsn: str) -> Interval:
-        connection = await asyncpg.connect(dsn)
-        try:
-            first = await self._poll(process, connection, self._is_claimed, START_LIMIT_SECONDS)
-            end = await self._poll(process, connection, self._is_read, RUN_LIMIT_SECONDS)
-        finally:
-            await connection.close()
-        return Interval(process.spawned_at, first, end)
 
     async def _poll(
         self,
@@ -174,22 +159,15 @@ class Quarterhour(Contender):
         """Wait until this holds of the ledger's positions."""
         try:
             async with asyncio.timeout(limit_seconds):
-                while True:
-                    rows = await connection.fetch(_POSITIONS)
-                    if is_so({(row["topic"], row["partition"]): row["next_offset"] for row in rows}):
-                        return process.usage()
+                while not is_so(await _positions(connection)):
                     process.usage()  # raises if it has ended
                     await asyncio.sleep(POLL_SECONDS)
+                return process.usage()
         except TimeoutError:
             raise process.failed(f"did not get there within {limit_seconds:.0f} s") from None
 
-    def _is_claimed(self, positions: dict[tuple[str, int], int]) -> bool:
-        return bool(positions)
-
-    def _is_read(self, positions: dict[tuple[str, int], int]) -> bool:
-        return positions == self.events.ends
-
-    async def _compare(self, interval: Interval, dsn: str) -> Outcome:
+    async def _compare(self, dsn: str) -> tuple[int, tuple[str, ...]]:
+        """The number of wrong records, and what is to be said of them and of the outcomes."""
         found = [record async for record in read_session_records(dsn)]
         records = compare(found, self.events.records)
         wrong = len(records.only_left) + len(records.only_right) + len(records.differing)
@@ -197,22 +175,21 @@ class Quarterhour(Contender):
         outcomes = await _outcomes(dsn)
         if outcomes != self.events.outcomes:
             faults.append(f"outcomes: ledger {dict(outcomes)}, reference {dict(self.events.outcomes)}")
-        return Outcome(self.events.count, interval, wrong, tuple(faults))
+        return wrong, tuple(faults)
 
 
-CONTENDERS: dict[str, type[Contender]] = {
-    "loop": Loop,
-    "stock-faust": StockFaust,
-    "quarterhour": Quarterhour,
-}
 _PRODUCT = (sys.executable, "-m", "quarterhour")
-_POSITIONS = "select topic, partition, next_offset from billing.source_partition"
+
+
+def unique() -> str:
+    """A name that nothing else has."""
+    return f"bench-{uuid.uuid4().hex[:12]}"
 
 
 @contextmanager
-def _database(parts: Parts) -> Iterator[str]:
+def database(parts: Parts) -> Iterator[str]:
     """The DSN of a new, empty database, which is dropped at the end."""
-    name = _unique()
+    name = unique()
     parts.postgres.create_database(name)
     try:
         yield parts.postgres.dsn(name)
@@ -220,25 +197,31 @@ def _database(parts: Parts) -> Iterator[str]:
         parts.postgres.query(f'drop database "{name}" with (force)', "postgres")
 
 
-async def _simple_sessions(dsn: str) -> set[SimpleSession]:
-    columns = ", ".join(SimpleSession._fields)
-    return {
-        SimpleSession(*row) for row in await _fetch(dsn, f"select {columns} from session where messages > 0")
-    }
-
-
-async def _outcomes(dsn: str) -> Counter[str]:
-    query = "select outcome, sum(records)::bigint from billing.outcome_count group by outcome"
-    return Counter(dict(await _fetch(dsn, query)))
-
-
-async def _fetch(dsn: str, query: str) -> list[Any]:
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database."""
     connection = await asyncpg.connect(dsn)
     try:
-        return list(await connection.fetch(query))
+        yield connection
     finally:
         await connection.close()
 
 
-def _unique() -> str:
-    return f"bench-{uuid.uuid4().hex[:12]}"
+@asynccontextmanager
+async def _ledger(parts: Parts) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
+    """An empty ledger in a new database: its DSN, and a connection to look at it."""
+    with database(parts) as dsn:
+        await migrate(dsn)
+        async with connected(dsn) as connection:
+            yield dsn, connection
+
+
+async def _positions(connection: asyncpg.Connection) -> dict[tuple[str, int], int]:
+    rows = await connection.fetch("select topic, partition, next_offset from billing.source_partition")
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+async def _outcomes(dsn: str) -> Counter[str]:
+    query = "select outcome, sum(records)::bigint from billing.outcome_count group by outcome"
+    async with connected(dsn) as connection:
+        return Counter(dict(await connection.fetch(query)))

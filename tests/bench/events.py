@@ -25,7 +25,7 @@ IDLE_MS = BLOCK_MS = 900_000
 
 
 class SimpleSession(NamedTuple):
-    """A session by stock Faust's rule: no gap over 15 minutes; every delivery of a message counts."""
+    """A session by the peers' simpler rule: no gap over 15 minutes; every delivery of a message counts."""
 
     conversation: str
     started_ms: int
@@ -48,6 +48,13 @@ class Events:
         return traffic(self.count, SEED, self.until_ms)
 
     @cached_property
+    def subjects(self) -> str:
+        """How many conversations and alerts they are of."""
+        types_by_key = {key_of(event): event["type"] for event in map(json.loads, self.lines())}
+        alerts = sum(name.startswith("alert.") for name in types_by_key.values())
+        return f"of {len(types_by_key) - alerts:,} conversations and {alerts:,} alerts"
+
+    @cached_property
     def records(self) -> list[dict[str, Any]]:
         """The session records of the reference model."""
         return reference.sessionize(map(json.loads, self.lines()))
@@ -59,7 +66,7 @@ class Events:
 
     @cached_property
     def simple_sessions(self) -> set[SimpleSession]:
-        """The sessions of stock Faust's rule."""
+        """The sessions of the peers' simpler rule."""
         times_ms: dict[str, list[int]] = defaultdict(list)
         for event in map(json.loads, self.lines()):
             if _is_message(event):

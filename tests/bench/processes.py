@@ -75,6 +75,13 @@ class Contestant:
         if self._process.returncode:
             raise self.failed(f"ended with status {self._process.returncode}")
 
+    async def kill(self, after_seconds: float) -> None:
+        """Kill it so much later with SIGKILL; raises `BenchFailed` if it has ended by then."""
+        await asyncio.sleep(after_seconds)
+        self.usage()
+        self._process.kill()
+        await self._process.wait()
+
     def failed(self, what: str) -> BenchFailed:
         """An error that shows the end of its log."""
         lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]

@@ -1,6 +1,7 @@
 """The bench itself: it runs, measures every contender, and fails when the ledger is wrong."""
 
 import json
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from quarterhour.output import NDJSON
 from quarterhour.parts import Parts
 from tests.bench.__main__ import Options, bench
-from tests.bench.contenders import CONTENDERS
+from tests.bench.peers.programs import QUICK
 
 EVENTS = 3_000
 FALSIFY = (
@@ -22,18 +23,25 @@ FALSIFY = (
 
 
 async def test_it_measures_every_contender_and_finds_nothing_wrong(
-    parts: Parts, capsys: pytest.CaptureFixture[str]
+    parts: Parts, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert await bench(parts, Options(events=EVENTS, rounds=1, output_format=NDJSON))
+    assert await bench(parts, Options(EVENTS, rounds=1, kill=False, output_format=NDJSON, home=tmp_path))
 
     context, *rows = map(json.loads, capsys.readouterr().out.splitlines())
     assert context["shipped_defaults"]["QUARTERHOUR_CHECKPOINT_INTERVAL"] == "1s"
-    assert [row["contender"] for row in rows] == [contender.name for contender in CONTENDERS.values()]
-    assert [row["wrong"] for row in rows] == [None, 0, 0]
+    assert [row["contender"] for row in rows] == [contender.name for contender in QUICK.values()]
+    assert [row["wrong"] for row in rows] == [None, None, 0, 0]
     for row in rows:
         assert row["events"] == EVENTS
         for figure in ("events_per_second", "startup_seconds", "startup_cpu_seconds", "peak_mib"):
             assert row[figure]["median"] > 0, figure
+
+
+async def test_it_kills_and_compares(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await bench(parts, Options(EVENTS, rounds=1, only=("quarterhour",), output_format=NDJSON))
+
+    _, row = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row["wrong_after_kill"] == 0
 
 
 async def test_a_wrong_ledger_fails_it(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +50,7 @@ async def test_a_wrong_ledger_fails_it(parts: Parts, capsys: pytest.CaptureFixtu
         assert [await connection.execute(sql) for sql in FALSIFY] == ["UPDATE 1", "DELETE 1", "UPDATE 1"]
         await connection.close()
 
-    assert not await bench(parts, Options(events=EVENTS, rounds=1, only=("quarterhour",)), meddle)
+    assert not await bench(parts, Options(EVENTS, rounds=1, only=("quarterhour",), kill=False), meddle)
 
     told = capsys.readouterr().err
     assert "rows that differ: 1 (" in told

@@ -1,0 +1,242 @@
+"""The peers as contenders: programs of this folder that all do the same simpler job.
+
+Each is told its task in one JSON object (task.py), prints `first` at its first records and `done` when its
+last row is committed. Its table of sessions is compared with those of the simpler rule, duplicates counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar, NamedTuple
+
+from quarterhour.parts.topics import delete_topics
+from tests.bench.contenders import Contender, Crash, Outcome, Quarterhour, connected, database, unique
+from tests.bench.events import SimpleSession
+from tests.bench.peers.installed import HERE, class_path_of, python_of
+from tests.bench.processes import (
+    RUN_LIMIT_SECONDS,
+    START_LIMIT_SECONDS,
+    Contestant,
+    Interval,
+    started,
+)
+
+RESTART_LIMIT_SECONDS = 180.0
+QUIET_SECONDS = 10
+"""After a restart nothing more is expected of a peer whose table has not changed for so long."""
+TABLE = """
+create table session (
+  conversation text, opened_ms bigint, started_ms bigint, ended_ms bigint, messages int, blocks int,
+  primary key (conversation, opened_ms)
+)"""
+MADE_TOPICS = ("__assignor-__leader", "sessions-changelog")
+"""What Faust and Kafka Streams create, after the name of their group."""
+
+
+class Place(NamedTuple):
+    """Where a peer runs once: its database, and the command that starts it there, as often as need be."""
+
+    dsn: str
+    command: list[str]
+
+
+class Peer(Contender):
+    """A program of this folder."""
+
+    program: ClassVar[str]
+    keeps_sessions: ClassVar[bool] = True
+    survives: ClassVar[bool] = True
+    """Whether it is killed too."""
+
+    def prepare(self) -> None:
+        """Install it and work out the sessions of the simpler rule."""
+        self._command()
+        if self.keeps_sessions:
+            _ = self.events.simple_sessions
+
+    async def run(self) -> Outcome:
+        """Run it once, then compare its sessions, if it keeps any."""
+        async with self._place() as place, self._process(place) as process:
+            first = await process.hear("first", START_LIMIT_SECONDS)
+            interval = Interval(process.spawned_at, first, await process.hear("done", RUN_LIMIT_SECONDS))
+            wrong = self._wrong(await _sessions(place.dsn)) if self.keeps_sessions else None
+        return Outcome(self.events.count, interval, wrong)
+
+    async def crash(self, after_seconds: float) -> Crash | None:
+        """Kill it, start it again and wait until its sessions are right or nothing more comes."""
+        if not (self.keeps_sessions and self.survives):
+            return None
+        async with self._place() as place:
+            async with self._process(place) as process:
+                await process.hear("first", START_LIMIT_SECONDS)
+                await process.kill(after_seconds)
+            saved = sum(session.messages for session in await _sessions(place.dsn))
+            async with self._process(place) as process:
+                await process.hear("first", RESTART_LIMIT_SECONDS)
+                found = await self._settled(place.dsn)
+        expected = sum(session.messages for session in self.events.simple_sessions)
+        return Crash(saved / expected, self._wrong(found))
+
+    def _command(self) -> Sequence[str]:
+        """What starts it, but for its task."""
+        return sys.executable, str(HERE / f"{self.program}.py")
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[Place]:
+        group, brokers = unique(), self._parts.kafka.brokers
+        folder = self._folder / group
+        folder.mkdir()
+        with database(self._parts) as dsn:
+            async with connected(dsn) as connection:
+                await connection.execute(TABLE)
+            task = {
+                "brokers": brokers,
+                "group": group,
+                "events": self.events.count,
+                "dsn": dsn,
+                "folder": str(folder),
+                "topics": self._topics,
+            }
+            yield Place(dsn, [*self._command(), json.dumps(task)])
+        await delete_topics(brokers, [f"{group}-{topic}" for topic in MADE_TOPICS])
+
+    @asynccontextmanager
+    async def _process(self, place: Place) -> AsyncIterator[Contestant]:
+        async with started(self.program, place.command, self._folder, os.environ) as process:
+            yield process
+
+    async def _settled(self, dsn: str) -> set[SimpleSession]:
+        found: set[SimpleSession] = set()
+        quiet = 0
+        async with asyncio.timeout(RUN_LIMIT_SECONDS):
+            while quiet < QUIET_SECONDS:
+                before, found = found, await _sessions(dsn)
+                if found == self.events.simple_sessions:
+                    break
+                quiet = quiet + 1 if found == before else 0
+                await asyncio.sleep(1)
+        return found
+
+    def _wrong(self, found: set[SimpleSession]) -> int:
+        return len({session[:2] for session in found ^ self.events.simple_sessions})
+
+
+async def _sessions(dsn: str) -> set[SimpleSession]:
+    columns = ", ".join(SimpleSession._fields)
+    async with connected(dsn) as connection:
+        rows = await connection.fetch(f"select {columns} from session where messages > 0")
+    return {SimpleSession(*row) for row in rows}
+
+
+class Loop(Peer):
+    """The floor of what validates."""
+
+    name = "Python loop: fetch, validate"
+    program = "loop"
+    keeps_sessions = False
+
+
+class PackagedPeer(Peer):
+    """One written in Python with packages of its own."""
+
+    requirements: ClassVar[str]
+
+    def _command(self) -> Sequence[str]:
+        return str(python_of(self.requirements, self._home)), str(HERE / f"{self.program}.py")
+
+
+class Fold(PackagedPeer):
+    """The floor of Python."""
+
+    name = "Python loop: fetch, parse, fold"
+    program = requirements = "fold"
+    keeps_sessions = False
+
+
+class StockFaust(Peer):
+    """Faust without its Table."""
+
+    name = "stock Faust, lean"
+    program = "stock_faust"
+    most_events = 200_000
+    cpu_before = 71.0
+
+
+class FaustTable(Peer):
+    """Faust as its documentation shows it."""
+
+    name = "stock Faust, Table"
+    program = "faust_table"
+    most_events = 50_000
+    cpu_before = 230.0
+
+
+class Bytewax(PackagedPeer):
+    """Bytewax with its recovery store."""
+
+    name = "Bytewax, recovery store"
+    program = "bytewax_sessions"
+    requirements = "bytewax"
+    cpu_before = 25.0
+
+
+class JavaPeer(Peer):
+    """One written in Java."""
+
+    module: ClassVar[str]
+    heap: ClassVar[str] = "2g"
+    # What Flink's documentation has for Java 17; the others need none.
+    opened: ClassVar[tuple[str, ...]] = ()
+
+    def _command(self) -> Sequence[str]:
+        opened = (f"--add-opens={package}=ALL-UNNAMED" for package in self.opened)
+        log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+        path = class_path_of(self.module, self._home)
+        return "java", f"-Xmx{self.heap}", *opened, log, "-cp", path, f"quarterhour.peers.{self.program}"
+
+
+class JavaLoop(JavaPeer):
+    """The floor of Java."""
+
+    name = "Java loop: consumer, HashMap, JDBC"
+    module, program = "kafka", "JavaLoop"
+    survives = False
+    cpu_before = 5.3
+
+
+class KafkaStreams(JavaPeer):
+    """Session windows of the DSL."""
+
+    name = "Kafka Streams"
+    module, program = "kafka", "KafkaStreamsPeer"
+    cpu_before = 26.0
+
+
+class Flink(JavaPeer):
+    """Session windows with state on heap."""
+
+    name = "Flink, heap"
+    module, program = "flink", "FlinkPeer"
+    heap = "3g"
+    opened = ("java.base/java.lang", "java.base/java.util", "java.base/java.time")
+    cpu_before = 10.5
+
+
+QUICK: dict[str, type[Contender]] = {
+    "loop": Loop,
+    "fold": Fold,
+    "stock-faust": StockFaust,
+    "quarterhour": Quarterhour,
+}
+CONTENDERS: dict[str, type[Contender]] = QUICK | {
+    "java-loop": JavaLoop,
+    "flink": Flink,
+    "kafka-streams": KafkaStreams,
+    "bytewax": Bytewax,
+    "faust-table": FaustTable,
+}
