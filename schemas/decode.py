@@ -13,7 +13,7 @@ from schemas.events import AlertEvent, ConversationEvent, Event, HandoffEvent
 from schemas.explain import explain, quote, read_json
 from schemas.reasons import Reason, Rejected
 from schemas.times import parse_time_ms
-from schemas.topics import Topic, key_of, partition_of
+from schemas.topics import Topic, partition_of
 
 __all__ = [
     "LAST_TIME_MS",
@@ -72,13 +72,11 @@ def check_clock(time_ms: int, timestamp_ms: int, max_ahead_ms: int, max_age_ms: 
         raise Rejected(Reason.TIME_BEHIND, "time", f"{-ahead_ms} ms behind, at most {max_age_ms} are allowed")
 
 
-def check_key(event: Event, key: bytes | None) -> bytes:
-    """Return the key that follows from an event; raises Rejected(WRONG_KEY) if its record has another."""
-    right = key_of(event)
+def check_key(right: bytes, key: bytes | None) -> None:
+    """Compare a record's key with the one that follows from its event; raises Rejected(WRONG_KEY)."""
     if key != right:
         shown = "none" if key is None else quote(key.decode(errors="replace"))
         raise Rejected(Reason.WRONG_KEY, "", f"{shown}, expected {quote(right.decode())}")
-    return right
 
 
 def check_partition(key: bytes, partition: int, partitions: int) -> None:

@@ -6,6 +6,7 @@ Fields stand in the order in which a fault is reported. Extra fields are ignored
 
 from typing import Annotated, Any, Final, Literal, NotRequired, final, get_args, get_type_hints
 
+from msgspec import Meta
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on only
 
@@ -18,10 +19,14 @@ TIME_PATTERN: Final = (
     r"(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS, pattern=f"^[^{FORBIDDEN_CHARACTERS}]*$")]
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_CHARACTERS, pattern=f"^[^{FORBIDDEN_CHARACTERS}]*$"),
+    Meta(min_length=1, max_length=MAX_CHARACTERS),
+]
 # Stated for the JSON Schema only: schemas.times checks all of it, real dates too, and faster.
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time", "pattern": TIME_PATTERN})]
-CloseReason = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+CloseReason = Annotated[str, Field(max_length=MAX_CHARACTERS), Meta(max_length=MAX_CHARACTERS)]
 Developer = Annotated[bool, Field(default=False)]
 """A developer's test traffic. Always present after validation."""
 

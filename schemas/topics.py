@@ -56,4 +56,9 @@ def key_of(event: Event) -> bytes:
     """Return an event's Kafka key: account, bot and conversation (of an alert: delivery), joined by `|`."""
     data = event["data"]
     subject = data["delivery_id"] if "delivery_id" in data else data["conversation_id"]
-    return f"{data['account_id']}|{data['bot_id']}|{subject}".encode()
+    return join_key(data["account_id"], data["bot_id"], subject)
+
+
+def join_key(account_id: str, bot_id: str, subject_id: str) -> bytes:
+    """Return the key of these; ids hold no `|`."""
+    return f"{account_id}|{bot_id}|{subject_id}".encode()

@@ -2,21 +2,23 @@
 
 A conversation is in memory from the moment a fact of it is read (its stored facts are looked up first, so a
 bill is never computed from fewer facts than the ledger holds) until it has settled and the checkpoint with
-its last facts has committed.
+its last facts has committed. There it is little more than its facts as they are stored: what is done with
+them is done for all conversations of a batch, or of a checkpoint, at once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
 
 from schemas.outcomes import Outcome
-from sessionizer.bill import Block, bill
-from sessionizer.facts import FactSet, NewFact
+from sessionizer.bill import Bill, Block, bill
+from sessionizer.bills import MOST_CONVERSATIONS, bill_plain
 from sessionizer.ids import usage_session_bytes
-from sessionizer.rules import RuleBook
+from sessionizer.packed import NewFacts, PackedFacts, merge
+from sessionizer.rules import RuleBook, RuleSet
 from sinks.ledger import Checkpoint, ChunkRow, ConversationRow, RecordRow, StoredConversation, VoidRow
 
 ID_BYTES = 16
@@ -34,94 +36,80 @@ class CorruptFacts(Exception):
 class Conversation:
     """One conversation: its facts, and what of their bill the ledger has been told."""
 
-    __slots__ = (
-        "account_id",
-        "bot_id",
-        "conversation_id",
-        "facts",
-        "key",
-        "late_before_ms",
-        "record_ids",
-        "settles_ms",
-        "written",
-    )
+    __slots__ = ("facts", "kafka_key", "late_before_ms", "record_ids", "settles_ms", "told")
 
-    def __init__(self, kafka_key: bytes, key: bytes) -> None:
-        self.key = key
-        self.account_id, self.bot_id, self.conversation_id = kafka_key.decode().split("|")
-        self.facts = FactSet()
+    def __init__(self, kafka_key: bytes, facts: PackedFacts) -> None:
+        self.kafka_key = kafka_key
+        self.facts = facts
         self.settles_ms = 0
         self.record_ids = b""
-        # The records told, by session start and block; empty after a look-up, whose record_ids say only
-        # which exist.
-        self.written: dict[tuple[int, int], tuple[bytes, Block]] = {}
+        # What was told of each record of `record_ids`, as a hash; empty after a look-up.
+        self.told: tuple[int, ...] = ()
         # A fact came when sessions that settle before this had settled: what it adds to them corrects.
         self.late_before_ms = 0
 
-    def restore(self, stored: StoredConversation) -> None:
-        """Take on what the ledger holds of it."""
-        self.facts = FactSet.load(stored.facts, stored.strings)
-        if self.facts.revision != stored.revision:
+    @classmethod
+    def restored(cls, kafka_key: bytes, stored: StoredConversation) -> Conversation:
+        """A conversation as the ledger holds it."""
+        conversation = cls(kafka_key, PackedFacts(stored.facts, stored.strings))
+        if conversation.facts.revision != stored.revision:
             # Better no bill than one computed from fewer facts than there were.
             raise CorruptFacts(
-                f"conversation {self.account_id}|{self.bot_id}|{self.conversation_id}: "
-                f"the ledger says {stored.revision} facts and holds {self.facts.revision}"
+                f"conversation {kafka_key.decode()}: "
+                f"the ledger says {stored.revision} facts and holds {conversation.facts.revision}"
             )
-        self.settles_ms = stored.settles_ms
-        self.record_ids = stored.record_ids
+        conversation.settles_ms = stored.settles_ms
+        conversation.record_ids = stored.record_ids
+        return conversation
 
-    def take(self, shard: int, settled_before_ms: int, rules: RuleBook, checkpoint: Checkpoint) -> None:
-        """Put what changed since the last take into a checkpoint."""
-        facts, strings = self.facts.take_chunk()
+    def take(self, billed: Bill, shard: int, settled_before_ms: int, checkpoint: Checkpoint) -> None:
+        """Put what changed since the last take into a checkpoint, with the bill of all facts."""
+        key = conversation_key(self.kafka_key)
+        names = self.kafka_key.decode().split("|")
         revision = self.facts.revision
-        checkpoint.chunks.append(ChunkRow(self.key, revision, facts, strings))
-        in_force = rules.in_force(self.account_id, self.bot_id, self.facts.earliest_ms)
-        billed = bill(self.facts, in_force)
-        self._write(billed.blocks, shard, settled_before_ms, checkpoint)
+        checkpoint.chunks.append(ChunkRow(key, revision, *self.facts.take_chunk()))
+        self._write(billed.blocks, names, shard, settled_before_ms, checkpoint)
         self.settles_ms = billed.settles_ms
         self.late_before_ms = 0
         checkpoint.conversations.append(
-            ConversationRow(
-                key=self.key,
-                account_id=self.account_id,
-                bot_id=self.bot_id,
-                conversation_id=self.conversation_id,
-                shard=shard,
-                revision=revision,
-                settles_ms=self.settles_ms,
-                record_ids=self.record_ids,
-            )
+            ConversationRow(key, *names, shard, revision, self.settles_ms, self.record_ids)
         )
 
     def _write(
-        self, blocks: Sequence[Block], shard: int, settled_before_ms: int, checkpoint: Checkpoint
+        self,
+        blocks: Sequence[Block],
+        names: Sequence[str],
+        shard: int,
+        settled_before_ms: int,
+        checkpoint: Checkpoint,
     ) -> None:
-        before, self.written = self.written, {}
-        revision = self.facts.revision
-        for block in blocks:
-            place = (block.session_started_ms, block.block)
-            session_id, told = before.get(place) or (self._session_id(place), None)
-            self.written[place] = (session_id, block)
-            if block != told:
-                status = "final" if block.settles_ms < settled_before_ms else "open"
-                checkpoint.records.append(self._record(session_id, block, status, revision, shard))
-        ids = [session_id for session_id, _ in self.written.values()]
-        vanished = set(_split(self.record_ids)).difference(ids)
-        checkpoint.voids += [VoidRow(session_id, revision) for session_id in sorted(vanished)]
+        before, told = _split(self.record_ids), self.told
+        ids = []
+        self.told = tuple(map(hash, blocks))
+        for place, (block, hashed) in enumerate(zip(blocks, self.told, strict=True)):
+            if told[place : place + 1] == (hashed,):
+                ids.append(before[place])
+                continue
+            session_id = usage_session_bytes(*names, block.session_started_ms, block.block)
+            ids.append(session_id)
+            status = "final" if block.settles_ms < settled_before_ms else "open"
+            checkpoint.records.append(self._record(session_id, block, names, status, shard))
+        vanished = set(before).difference(ids)
+        checkpoint.voids += [VoidRow(session_id, self.facts.revision) for session_id in sorted(vanished)]
         self.record_ids = b"".join(ids)
 
-    def _session_id(self, place: tuple[int, int]) -> bytes:
-        return usage_session_bytes(self.account_id, self.bot_id, self.conversation_id, *place)
-
-    def _record(self, session_id: bytes, block: Block, status: str, revision: int, shard: int) -> RecordRow:
+    def _record(
+        self, session_id: bytes, block: Block, names: Sequence[str], status: str, shard: int
+    ) -> RecordRow:
+        account_id, bot_id, conversation_id = names
         return RecordRow(
             session_id=session_id,
             kind="usage",
-            account_id=self.account_id,
-            bot_id=self.bot_id,
+            account_id=account_id,
+            bot_id=bot_id,
             user_id=block.user_id,
             channel=block.channel,
-            subject_id=self.conversation_id,
+            subject_id=conversation_id,
             session_started_ms=block.session_started_ms,
             block=block.block,
             started_ms=block.started_ms,
@@ -131,7 +119,7 @@ class Conversation:
             user_messages=block.user_messages,
             bot_messages=block.bot_messages,
             status=status,
-            revision=revision,
+            revision=self.facts.revision,
             late=block.settles_ms < self.late_before_ms,
             settles_ms=block.settles_ms,
             shard=shard,
@@ -165,32 +153,34 @@ class ConversationShard:
     def admit(self, unknown: Mapping[bytes, bytes], stored: Mapping[bytes, StoredConversation]) -> None:
         """Take these into memory, each with what was stored of it at a look-up after `unknown` was asked."""
         for kafka_key, key in unknown.items():
-            conversation = self._conversations[kafka_key] = Conversation(kafka_key, key)
             if key in stored:
-                conversation.restore(stored[key])
+                conversation = Conversation.restored(kafka_key, stored[key])
                 heappush(self._settling, (conversation.settles_ms, kafka_key))
+            else:
+                conversation = Conversation(kafka_key, PackedFacts())
+            self._conversations[kafka_key] = conversation
 
-    def merge(self, by_key: Mapping[bytes, Sequence[NewFact]], settled_before_ms: int) -> Counter[Outcome]:
+    def merge(self, new: NewFacts, settled_before_ms: int) -> Counter[Outcome]:
         """Add facts to conversations in memory; return how many had which outcome."""
+        held = [self._conversations[key] for key in new.keys]
         facts = conflicts = 0
-        for kafka_key, read in by_key.items():
-            conversation = self._conversations[kafka_key]
-            added = conversation.facts.add_all(read)
+        for conversation, added in zip(held, merge([it.facts for it in held], new), strict=True):
             if added.facts or added.conflicts:
                 facts += added.facts
                 conflicts += added.conflicts
-                self._touched[kafka_key] = conversation
+                self._touched[conversation.kafka_key] = conversation
                 if added.earliest_ms < settled_before_ms:
                     conversation.late_before_ms = settled_before_ms
-        repeats = sum(map(len, by_key.values())) - facts - conflicts
+        repeats = len(new.rows) - facts - conflicts
         return +Counter({Outcome.FACT: facts, Outcome.CONFLICT: conflicts, Outcome.REPEAT: repeats})
 
     def take(self, settled_before_ms: int, checkpoint: Checkpoint) -> None:
         """Put all that changed since the last take into a checkpoint."""
-        for kafka_key, conversation in self._touched.items():
-            conversation.take(self.number, settled_before_ms, self._rules, checkpoint)
-            heappush(self._settling, (conversation.settles_ms, kafka_key))
+        touched = list(self._touched.values())
         self._touched = {}
+        for conversation, billed in zip(touched, self._bills(touched), strict=True):
+            conversation.take(billed, self.number, settled_before_ms, checkpoint)
+            heappush(self._settling, (conversation.settles_ms, conversation.kafka_key))
 
     def forget_settled(self, settled_before_ms: int) -> None:
         """Let go of what had settled in a checkpoint that has committed, and was not touched since."""
@@ -203,6 +193,29 @@ class ConversationShard:
                 and conversation.settles_ms < settled_before_ms
             ):
                 del self._conversations[kafka_key]
+
+    def _bills(self, conversations: Sequence[Conversation]) -> Iterator[Bill]:
+        plain = [conversation for conversation in conversations if conversation.facts.is_plain]
+        bills = self._plain_bills(plain)
+        for conversation in conversations:
+            if conversation.facts.is_plain:
+                yield next(bills)
+            else:
+                facts = conversation.facts.unpacked()
+                yield bill(facts, self._in_force(conversation, facts.earliest_ms))
+
+    def _plain_bills(self, plain: Sequence[Conversation]) -> Iterator[Bill]:
+        for at in range(0, len(plain), MOST_CONVERSATIONS):
+            some = plain[at : at + MOST_CONVERSATIONS]
+            yield from bill_plain(
+                [conversation.facts.facts for conversation in some],
+                [conversation.facts.strings for conversation in some],
+                lambda place, earliest_ms, some=some: self._in_force(some[place], earliest_ms),
+            )
+
+    def _in_force(self, conversation: Conversation, earliest_ms: int) -> RuleSet:
+        account_id, bot_id, _ = conversation.kafka_key.decode().split("|")
+        return self._rules.in_force(account_id, bot_id, earliest_ms)
 
 
 def _split(ids: bytes) -> list[bytes]:

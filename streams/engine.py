@@ -173,7 +173,7 @@ class Engine:
         shard = self._shard(claim, batch.source)
         # While a look-up is awaited a checkpoint may commit and let other conversations go: ask until none
         # is missing.
-        while unknown := shard.unknown(reading.by_key):
+        while unknown := shard.unknown(reading.keys):
             await self._look_up(claim, shard, unknown)
             if claim is not self._claim:
                 self.stale_batches += 1
@@ -294,9 +294,9 @@ class Engine:
         merged: Counter[Outcome]
         if isinstance(shard, ConversationShard):
             before_ms = self.watermarks_ms()[shard.number] - self._plan.allowed_lateness_ms
-            merged = shard.merge(reading.by_key, before_ms)
+            merged = shard.merge(reading.facts, before_ms)
         else:
-            merged = shard.merge(reading.by_key)
+            merged = shard.merge(reading.reports)
         outcomes = claim.pending.outcomes
         for outcome, count in merged.items():
             reading.outcomes[OutcomeKey(batch.source, outcome, "")] += count

@@ -273,6 +273,6 @@ def _tune_interpreter() -> None:
     # The state kept is large and long-lived; walking it again and again costs a third of a worker's speed.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
+    gc.set_threshold(1_000_000, 50, 1000)
     # Two threads share one core: the consumer can wait that long, and each change of hands costs (about 4 %).
     sys.setswitchinterval(0.05)

@@ -11,6 +11,7 @@ from sessionizer import reference
 from sessionizer.alerts import Delivery
 from sessionizer.batch import sessionize
 from sessionizer.bill import Block, bill
+from sessionizer.bills import bill_plain
 from sessionizer.facts import FACT_BYTES, FactSet
 from sessionizer.intake import fact_of, report_of
 from sessionizer.rules import RuleBook, RuleSet
@@ -184,3 +185,27 @@ def test_what_a_merge_brings_is_in_the_next_chunk(stored_events, new_events):
     known.merge(facts(new_events))
     second = known.take_chunk()
     assert FactSet.load(first[0] + second[0], first[1] + second[1]) == facts(stored_events + new_events)
+
+
+def plain(events: list[dict]) -> list[dict]:
+    """Those of them that leave a conversation plain: no handoffs, each identity once."""
+    first = {(event["source"], event["id"]): event for event in reversed(events)}
+    return [event for event in first.values() if not event["type"].startswith("handoff.")]
+
+
+@examples(1000)
+@given(st.lists(hostile.conversations.map(plain), min_size=1, max_size=4), hostile.lengths)
+def test_plain_conversations_billed_together_are_billed_as_each_alone(conversations, lengths):
+    sets = [known for events in conversations if (known := facts(events)).revision]
+    packed = [known.take_chunk() for known in sets]
+    rules = rules_of(lengths)
+    asked = []
+
+    def rules_for(place: int, earliest_ms: int) -> RuleSet:
+        asked.append((place, earliest_ms))
+        return rules
+
+    if sets:
+        together = bill_plain([chunk for chunk, _ in packed], [strings for _, strings in packed], rules_for)
+        assert together == [bill(known, rules) for known in sets]
+        assert asked == [(place, known.earliest_ms) for place, known in enumerate(sets)]

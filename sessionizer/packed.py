@@ -1,0 +1,235 @@
+"""Sets of facts in their stored form, and what is done with many of them at once, by columns.
+
+A `PackedFacts` holds what a `FactSet` holds in a tenth of the memory: its facts one after another in the
+order in which they came, which is how chunks of them are stored. Merging is set union here too.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sessionizer.facts import FACT_BYTES, INDEX_MASK, NEVER_MS, USER_MESSAGE, Added, FactSet, digest_of
+
+FACT: Final = np.dtype(
+    [
+        ("time_high", ">i2"),
+        ("time_low", ">u4"),
+        ("kind", "u1"),
+        ("identity", ">u8"),
+        ("index_high", "u1"),
+        ("index_low", ">u2"),
+    ]
+)
+"""A stored fact as a row of an array. Times and indexes are in two parts: numpy has no integers of 6 and 3 bytes."""
+
+LARGE_FACTS: Final = 256
+"""A set of more remembers its identities in memory: looking through all of it each time would cost n squared."""
+
+_KIND: Final = 6
+_IDENTITY: Final = slice(7, 15)
+# Odd, so that different places stay different.
+_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
+
+Ints = NDArray[np.int64]
+Rows = NDArray[Any]
+"""Facts, as rows of type FACT."""
+
+
+class PackedFacts:
+    """The facts of one conversation, losing copies included."""
+
+    __slots__ = ("_identities", "_places", "_saved_facts", "_saved_strings", "facts", "is_plain", "strings")
+
+    def __init__(self, facts: bytes = b"", strings: str = "") -> None:
+        """All of these are saved; `strings` is the table as `FactSet` has it, a string a line."""
+        if len(facts) % FACT_BYTES:
+            raise ValueError(f"stored facts of {len(facts)} bytes are not a multiple of {FACT_BYTES}")
+        self.facts: bytes | bytearray = facts
+        self.strings = strings
+        self.is_plain = _are_plain(facts)
+        """Messages and closes only, no two of which share an identity."""
+        self._saved_facts = len(facts)
+        self._saved_strings = len(strings)
+        # Of a large set: its identities, and the places of its strings.
+        self._identities: set[bytes] | None = None
+        self._places: dict[str, int] | None = None
+
+    @property
+    def revision(self) -> int:
+        """The number of facts in the set: it only grows."""
+        return len(self.facts) // FACT_BYTES
+
+    @property
+    def is_large(self) -> bool:
+        """Whether looking through all of it must be avoided."""
+        return len(self.facts) > LARGE_FACTS * FACT_BYTES
+
+    def unpacked(self) -> FactSet:
+        """The same set, to ask for its winners."""
+        return FactSet.load(bytes(self.facts), self.strings)
+
+    def index_of(self, line: str) -> int:
+        """Return the index of a string, which is added if it is new."""
+        if self.strings.startswith(f"{line}\n"):
+            return 0
+        places = self._places
+        if places is None:
+            places = {known: place for place, known in enumerate(self.strings.split("\n")[:-1])}
+            self._places = places if self.is_large else None
+        index = places.get(line)
+        if index is None:
+            index = places[line] = len(places)
+            if index > INDEX_MASK:
+                raise OverflowError(f"a conversation holds at most {INDEX_MASK + 1} different strings")
+            self.strings += f"{line}\n"
+        return index
+
+    def extend(self, facts: bytes, *, are_plain: bool) -> None:
+        """Add facts none of whose identities is known."""
+        self.facts += facts
+        self.is_plain &= are_plain
+
+    def add(self, facts: bytes) -> Added:
+        """Add facts of which any may be known: what `FactSet.add_all` does."""
+        known = self._known_identities()
+        added = conflicts = 0
+        earliest_ms = NEVER_MS
+        for fact in _split(facts):
+            identity = fact[_IDENTITY]
+            if identity not in known:
+                known.add(identity)
+                added += 1
+                self.is_plain &= fact[_KIND] <= USER_MESSAGE
+            elif self._holds(fact):
+                continue
+            else:
+                conflicts += 1
+                self.is_plain = False
+            self.facts += fact
+            earliest_ms = min(earliest_ms, int.from_bytes(fact[:_KIND], "big", signed=True))
+        return Added(added, conflicts, earliest_ms)
+
+    def take_chunk(self) -> tuple[bytes, str]:
+        """Return the facts and the strings added since the last take, and count them as saved from now on."""
+        facts, strings = bytes(self.facts[self._saved_facts :]), self.strings[self._saved_strings :]
+        self._saved_facts, self._saved_strings = len(self.facts), len(self.strings)
+        return facts, strings
+
+    def _known_identities(self) -> set[bytes]:
+        known = self._identities
+        if known is None:
+            known = {fact[_IDENTITY] for fact in _split(bytes(self.facts))}
+            if self.is_large:
+                self._identities, self.facts = known, bytearray(self.facts)
+        return known
+
+    def _holds(self, fact: bytes) -> bool:
+        at = self.facts.find(fact)
+        while at >= 0 and at % FACT_BYTES:
+            at = self.facts.find(fact, at + 1)
+        return at >= 0
+
+
+@dataclass(slots=True)
+class NewFacts:
+    """Facts read together, conversation by conversation; within one in the order in which they were read."""
+
+    keys: list[bytes] = field(default_factory=list)
+    """The Kafka keys of the conversations."""
+    bounds: list[int] = field(default_factory=lambda: [0])
+    """Where the facts of each begin, and where the last one's end."""
+    rows: Rows = field(default_factory=lambda: np.empty(0, FACT))
+    """The facts; the index of each leads into `lines`."""
+    lines: list[tuple[int, str]] = field(default_factory=list)
+    """Strings as in a table of `FactSet`, each with the place of its conversation in `keys`."""
+
+
+def merge(held: Sequence[PackedFacts], new: NewFacts) -> list[Added]:
+    """Add its new facts to what is held of each conversation, given in the order of `new.keys`."""
+    if not held:
+        return []
+    rows, starts = new.rows, np.array(new.bounds[:-1])
+    indexes = np.array([held[place].index_of(line) for place, line in new.lines])
+    _set_indexes(rows, indexes[indexes_of(rows)])
+    doubtful = _doubtful(held, rows, np.diff(new.bounds))
+    earliest_ms = np.minimum.reduceat(times_of(rows), starts).tolist()
+    are_plain = (np.maximum.reduceat(rows["kind"], starts) <= USER_MESSAGE).tolist()
+    stored = rows.tobytes()
+    result = []
+    for place, facts in enumerate(held):
+        begin, end = new.bounds[place], new.bounds[place + 1]
+        chunk = stored[begin * FACT_BYTES : end * FACT_BYTES]
+        if facts.is_large or place in doubtful:
+            result.append(facts.add(chunk))
+        else:
+            facts.extend(chunk, are_plain=are_plain[place])
+            result.append(Added(end - begin, 0, earliest_ms[place]))
+    return result
+
+
+def _doubtful(held: Sequence[PackedFacts], rows: Rows, counts: Ints) -> set[int]:
+    """The places of conversations in which an identity of these rows may be known, or come twice.
+
+    Large ones are not looked through, so nothing is said of them.
+    """
+    places = np.arange(len(held))
+    small = [b"" if facts.is_large else facts.facts for facts in held]
+    known = np.frombuffer(b"".join(small), FACT)
+    known_counts = np.fromiter(map(len, small), np.int64, len(small)) // FACT_BYTES
+    read = _marks(rows, places.repeat(counts))
+    marks = np.sort(np.concatenate((read, _marks(known, places.repeat(known_counts)))))
+    twice = marks[1:][marks[1:] == marks[:-1]]
+    return set(places.repeat(counts)[np.isin(read, twice)].tolist()) if len(twice) else set()
+
+
+def _marks(rows: Rows, places: Ints) -> NDArray[np.uint64]:
+    """Numbers that are equal wherever identity and conversation are, and hardly ever otherwise."""
+    marks: NDArray[np.uint64] = rows["identity"].astype(np.uint64) ^ (places.astype(np.uint64) * _SPREAD)
+    return marks
+
+
+def pack(times_ms: Ints, kinds: Ints, identities: NDArray[np.uint64], indexes: Ints) -> Rows:
+    """Return facts given by columns as rows."""
+    rows = np.empty(len(times_ms), FACT)
+    rows["time_high"] = times_ms >> 32
+    rows["time_low"] = times_ms & 0xFFFFFFFF
+    rows["kind"] = kinds
+    rows["identity"] = identities
+    _set_indexes(rows, indexes)
+    return rows
+
+
+def times_of(rows: Rows) -> Ints:
+    """Return the times of rows, in ms."""
+    times_ms: Ints = rows["time_high"].astype(np.int64) << 32 | rows["time_low"]
+    return times_ms
+
+
+def indexes_of(rows: Rows) -> Ints:
+    """Return to which strings rows lead."""
+    indexes: Ints = rows["index_high"].astype(np.int64) << 16 | rows["index_low"]
+    return indexes
+
+
+def identities_of(events: Iterable[tuple[str, str]]) -> NDArray[np.uint64]:
+    """Return what `identity_of` returns for each (`source`, `id`)."""
+    return np.frombuffer(b"".join([digest_of(*event) for event in events]), ">u8")
+
+
+def _set_indexes(rows: Rows, indexes: Ints) -> None:
+    rows["index_high"] = indexes >> 16
+    rows["index_low"] = indexes & 0xFFFF
+
+
+def _are_plain(facts: bytes) -> bool:
+    if not facts:
+        return True
+    rows = np.frombuffer(facts, FACT)
+    return bool((rows["kind"] <= USER_MESSAGE).all()) and len(np.unique(rows["identity"])) == len(rows)
+
+
+def _split(facts: bytes) -> list[bytes]:
+    return [facts[at : at + FACT_BYTES] for at in range(0, len(facts), FACT_BYTES)]
