@@ -35,8 +35,11 @@ _MINUTE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]
 
 # The form that most times have, as far as the place of each character is known.
 _FORM: Final = np.frombuffer(b"dddd-dd-ddTdd:dd:dd.ddd", np.uint8)
-_DIGITS: Final = np.flatnonzero(_FORM == ord("d"))
-_OTHERS: Final = np.flatnonzero(_FORM != ord("d"))
+_DIGITS: Final = np.array([place for place, form in enumerate(_FORM.tobytes()) if form == ord("d")])
+_OTHERS: Final = np.array([place for place, form in enumerate(_FORM.tobytes()) if form != ord("d")])
+_ZERO: Final = np.uint8(ord("0"))
+_TEN: Final = np.uint8(10)
+_LAST_OF_DAY: Final = np.array([[23], [59], [59]], np.uint8)
 _NEVER_MS: Final = 1 << 62
 
 
@@ -55,30 +58,33 @@ def parse_times_ms(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[int]]:
 
     Nothing is right about the ms at those places. What is read here is read as `parse_time_ms` would.
     """
-    joined, count = "".join(texts), len(texts)
-    lengths = np.fromiter(map(len, texts), np.int64, count)
-    if not (joined.isascii() and joined and lengths.min() > len(_FORM)):
-        return np.zeros(count, np.int64), list(range(count))
+    text = "".join(texts)
+    lengths = np.fromiter(map(len, texts), np.intp, len(texts))
+    if not (text.isascii() and text and lengths.min() > len(_FORM)):
+        return np.zeros(len(texts), np.int64), list(range(len(texts)))
+    characters = np.frombuffer(text.encode(), np.uint8)
     ends = lengths.cumsum()
-    rows = sliding_window_view(np.frombuffer(joined.encode(), np.uint8), len(_FORM))[ends - lengths]
-    digits = rows[:, _DIGITS].T.astype(np.int64) - ord("0")
-    known = ((digits >= 0) & (digits <= 9)).all(0) & (rows[:, _OTHERS] == _FORM[_OTHERS]).all(1)
-    tens = digits[:-3:2] * 10 + digits[1:-3:2]  # of year and century, month, day, hour, minute, second
-    hour, minute, second = tens[4:]
-    known &= (hour <= 23) & (minute <= 59) & (second <= 59)
-    millisecond = (digits[-3] * 10 + digits[-2]) * 10 + digits[-1]
-    dates, which = np.unique((tens[0] * 100 + tens[1]) * 10_000 + tens[2] * 100 + tens[3], return_inverse=True)
-    day_ms = np.fromiter(map(_date_ms, dates.tolist()), np.int64, len(dates))[which]
-    known &= day_ms != _NEVER_MS
-    times_ms = day_ms + ((hour * 60 + minute) * 60 + second) * 1000 + millisecond
+    columns = sliding_window_view(characters, len(_FORM) + 1)[ends - lengths].T
+    digits = columns[_DIGITS] - _ZERO  # below 0 wraps round to more than 9
+    known = (digits <= 9).all(0) & (columns[_OTHERS] == _FORM[_OTHERS, None]).all(0)
+    pairs = digits[:-3:2] * _TEN + digits[1:-3:2]
+    known &= (pairs[4:] <= _LAST_OF_DAY).all(0)
+    century, year, month, day, hour, minute, second = pairs.astype(np.int32)
+    dates, which = np.unique(((century * 100 + year) * 100 + month) * 100 + day, return_inverse=True)
+    first_ms = np.fromiter(map(_date_ms, dates.tolist()), np.int64, len(dates))[which]
+    known &= first_ms != _NEVER_MS
+    millisecond = (digits[-3] * np.int32(10) + digits[-2]) * 10 + digits[-1]
+    times_ms = first_ms + (((hour * 60 + minute) * 60 + second) * 1000 + millisecond)
+    is_plain = (lengths == len(_FORM) + 1) & (columns[-1] == ord("Z"))
     left = np.flatnonzero(~known).tolist()
-    for place in np.flatnonzero(known & (lengths > len(_FORM) + 1)).tolist():
+    for place in np.flatnonzero(known & ~is_plain).tolist():
         try:
             times_ms[place] -= _offset_ms(texts[place][len(_FORM) :])
         except KeyError:
             left.append(place)
-    is_utc = np.frombuffer(joined.encode(), np.uint8)[ends - 1] == ord("Z")
-    left += np.flatnonzero(known & (lengths == len(_FORM) + 1) & ~is_utc).tolist()
+        else:
+            if not _FIRST_MS <= times_ms[place] <= _LAST_MS:
+                left.append(place)
     return times_ms, sorted(left)
 
 

@@ -42,12 +42,12 @@ _FACT, _REPEAT, _CONFLICT = Outcome.FACT, Outcome.REPEAT, Outcome.CONFLICT
 
 def identity_of(source: str, event_id: str) -> int:
     """Return the 64 bits that stand for an event's (`source`, `id`): the same on every machine, for ever."""
-    return int.from_bytes(digest_of(source, event_id), "big")
+    return int.from_bytes(digests_of([f"{source}|{event_id}"])[0], "big")
 
 
-def digest_of(source: str, event_id: str) -> bytes:
-    """Return the same as it is stored: 8 bytes, big endian."""
-    return blake2b(f"{source}|{event_id}".encode(), digest_size=8).digest()
+def digests_of(names: Iterable[str]) -> list[bytes]:
+    """Return the same as it is stored, 8 bytes big endian, for each `source|id`."""
+    return [blake2b(name.encode(), digest_size=8).digest() for name in names]
 
 
 # The arguments of `FactSet.add`: time_ms, kind, identity, handoff_id, user_id, channel.

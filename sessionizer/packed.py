@@ -4,14 +4,14 @@ A `PackedFacts` holds what a `FactSet` holds in a tenth of the memory: its facts
 order in which they came, which is how chunks of them are stored. Merging is set union here too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sessionizer.facts import FACT_BYTES, INDEX_MASK, NEVER_MS, USER_MESSAGE, Added, FactSet, digest_of
+from sessionizer.facts import FACT_BYTES, INDEX_MASK, NEVER_MS, USER_MESSAGE, Added, FactSet
 
 FACT: Final = np.dtype(
     [
@@ -212,11 +212,6 @@ def indexes_of(rows: Rows) -> Ints:
     """Return to which strings rows lead."""
     indexes: Ints = rows["index_high"].astype(np.int64) << 16 | rows["index_low"]
     return indexes
-
-
-def identities_of(events: Iterable[tuple[str, str]]) -> NDArray[np.uint64]:
-    """Return what `identity_of` returns for each (`source`, `id`)."""
-    return np.frombuffer(b"".join([digest_of(*event) for event in events]), ">u8")
 
 
 def _set_indexes(rows: Rows, indexes: Ints) -> None:

@@ -43,8 +43,8 @@ class Conversation:
         self.facts = facts
         self.settles_ms = 0
         self.record_ids = b""
-        # What was told of each record of `record_ids`, as a hash; empty after a look-up.
-        self.told: tuple[int, ...] = ()
+        # What was told of each record of `record_ids`, as a hash; None after a look-up.
+        self.told: tuple[int, ...] | None = ()
         # A fact came when sessions that settle before this had settled: what it adds to them corrects.
         self.late_before_ms = 0
 
@@ -60,70 +60,69 @@ class Conversation:
             )
         conversation.settles_ms = stored.settles_ms
         conversation.record_ids = stored.record_ids
+        conversation.told = None
         return conversation
 
     def take(self, billed: Bill, shard: int, settled_before_ms: int, checkpoint: Checkpoint) -> None:
         """Put what changed since the last take into a checkpoint, with the bill of all facts."""
         key = conversation_key(self.kafka_key)
-        names = self.kafka_key.decode().split("|")
+        account_id, bot_id, conversation_id = self.names()
         revision = self.facts.revision
         checkpoint.chunks.append(ChunkRow(key, revision, *self.facts.take_chunk()))
-        self._write(billed.blocks, names, shard, settled_before_ms, checkpoint)
+        hashes = tuple(map(hash, billed.blocks))
+        if hashes != self.told:
+            self._write(billed.blocks, hashes, shard, settled_before_ms, checkpoint)
+            self.told = hashes
         self.settles_ms = billed.settles_ms
         self.late_before_ms = 0
         checkpoint.conversations.append(
-            ConversationRow(key, *names, shard, revision, self.settles_ms, self.record_ids)
+            ConversationRow(
+                *(key, account_id, bot_id, conversation_id),
+                *(shard, revision, self.settles_ms, self.record_ids),
+            )
         )
+
+    def names(self) -> list[str]:
+        """The ids of account, bot and conversation."""
+        return self.kafka_key.decode().split("|")
 
     def _write(
         self,
         blocks: Sequence[Block],
-        names: Sequence[str],
+        hashes: Sequence[int],
         shard: int,
         settled_before_ms: int,
         checkpoint: Checkpoint,
     ) -> None:
-        before, told = _split(self.record_ids), self.told
-        ids = []
-        self.told = tuple(map(hash, blocks))
-        for place, (block, hashed) in enumerate(zip(blocks, self.told, strict=True)):
-            if told[place : place + 1] == (hashed,):
+        """Write the records of blocks that were not told as they are now."""
+        told = self.told or ()
+        account_id, bot_id, conversation_id = self.names()
+        revision = self.facts.revision
+        before, ids = _split(self.record_ids), []
+        for place, block in enumerate(blocks):
+            if told[place : place + 1] == hashes[place : place + 1]:
                 ids.append(before[place])
                 continue
-            session_id = usage_session_bytes(*names, block.session_started_ms, block.block)
+            session_id = usage_session_bytes(
+                *(account_id, bot_id, conversation_id), block.session_started_ms, block.block
+            )
             ids.append(session_id)
-            status = "final" if block.settles_ms < settled_before_ms else "open"
-            checkpoint.records.append(self._record(session_id, block, names, status, shard))
-        vanished = set(before).difference(ids)
-        checkpoint.voids += [VoidRow(session_id, self.facts.revision) for session_id in sorted(vanished)]
+            checkpoint.records.append(
+                RecordRow(
+                    *(session_id, "usage", account_id, bot_id, block.user_id, block.channel, conversation_id),
+                    *block[:6],
+                    *(block.user_messages, block.bot_messages),
+                    "final" if block.settles_ms < settled_before_ms else "open",
+                    revision,
+                    block.settles_ms < self.late_before_ms,
+                    block.settles_ms,
+                    shard,
+                )
+            )
+        if before:
+            vanished = set(before).difference(ids)
+            checkpoint.voids += [VoidRow(session_id, revision) for session_id in sorted(vanished)]
         self.record_ids = b"".join(ids)
-
-    def _record(
-        self, session_id: bytes, block: Block, names: Sequence[str], status: str, shard: int
-    ) -> RecordRow:
-        account_id, bot_id, conversation_id = names
-        return RecordRow(
-            session_id=session_id,
-            kind="usage",
-            account_id=account_id,
-            bot_id=bot_id,
-            user_id=block.user_id,
-            channel=block.channel,
-            subject_id=conversation_id,
-            session_started_ms=block.session_started_ms,
-            block=block.block,
-            started_ms=block.started_ms,
-            ended_ms=block.ended_ms,
-            bot_ms=block.bot_ms,
-            agent_ms=block.agent_ms,
-            user_messages=block.user_messages,
-            bot_messages=block.bot_messages,
-            status=status,
-            revision=self.facts.revision,
-            late=block.settles_ms < self.late_before_ms,
-            settles_ms=block.settles_ms,
-            shard=shard,
-        )
 
 
 class ConversationShard:
@@ -214,7 +213,7 @@ class ConversationShard:
             )
 
     def _in_force(self, conversation: Conversation, earliest_ms: int) -> RuleSet:
-        account_id, bot_id, _ = conversation.kafka_key.decode().split("|")
+        account_id, bot_id, _ = conversation.names()
         return self._rules.in_force(account_id, bot_id, earliest_ms)
 
 

@@ -23,7 +23,7 @@ from schemas.reasons import Reason
 from schemas.times import parse_time_ms, parse_times_ms
 from schemas.topics import Topic, join_key, partition_of
 from sessionizer.alerts import Report
-from sessionizer.facts import digest_of
+from sessionizer.facts import digests_of
 from sessionizer.intake import REPORTED, kind_of
 from sessionizer.packed import Ints, NewFacts, pack
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
@@ -143,7 +143,7 @@ class Reader:
             kept += chunk
             groups += map(numbers.__getitem__, [event.data for event in events])
             texts += [event.time for event in events]
-            digests += [digest_of(event.source, event.id) for event in events]
+            digests += digests_of([f"{event.source}|{event.id}" for event in events])
         times_ms, left = parse_times_ms(texts)
         identities = np.frombuffer(b"".join(digests), ">u8")
         rows = _Rows(kept, np.array(groups, np.int64), times_ms, identities)
