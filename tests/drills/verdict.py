@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from quarterhour.comparing import compare
 from quarterhour.settings import Settings
 from schemas.decode import Rejected, check_clock, check_key, check_partition, decode
-from schemas.topics import Topic
+from schemas.topics import Topic, key_of
 from sessionizer import reference
 from sinks.views import read_session_records
 from tests.drills.watch import session
@@ -152,7 +152,9 @@ def sort_out(
         try:
             event, time_ms = decode(record.value, roles[name])
             check_clock(time_ms, record.timestamp, ahead_ms, age_ms)
-            check_partition(check_key(event, record.key), record.partition, counts[name])
+            key = key_of(event)
+            check_key(key, record.key)
+            check_partition(key, record.partition, counts[name])
             events.append(event)
         except Rejected as rejected:
             dead_letters[record[:3]] = (rejected.reason.value, record.key, record.value)
