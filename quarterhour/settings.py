@@ -171,6 +171,12 @@ class Settings(BaseSettings):
         le=1_000_000_000,
         description="Number of dead letters one directly after another at which a worker stops",
     )
+    max_state_mib: int = Field(
+        default=1024,
+        ge=1,
+        le=1 << 20,
+        description="Memory for conversations, in MiB; beyond it those idle longest are left to PostgreSQL",
+    )
     session_timeout_ms: Duration = Field(
         default=10 * SECOND_MS,
         alias="session_timeout",

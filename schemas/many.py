@@ -7,7 +7,9 @@ must never give an event that `decode` would not. Pure: no I/O, no clock.
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NotRequired, Protocol, Union, cast, get_args, get_origin, get_type_hints
+from functools import reduce
+from operator import or_
+from typing import Any, Final, NotRequired, Protocol, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from pydantic.fields import FieldInfo
@@ -50,9 +52,7 @@ class OrdinaryEvent(Protocol):
         ...
 
 
-def decode_many(
-    values: Sequence[bytes | None], topic: Topic
-) -> tuple[list[OrdinaryEvent | None], list[int]]:
+def decode_many(values: Sequence[bytes | None], topic: Topic) -> tuple[list[OrdinaryEvent | None], list[int]]:
     """Return the event of each value, None at the places that `decode` has to judge, and those places."""
     ordinary = values
     if not _are_ordinary(values):
@@ -131,7 +131,7 @@ def _field(name: str, hint: Any) -> Any:
 _STRUCT_OF_TYPE: Final = {type_of(model): _struct_of(model) for model in MODELS}
 _DECODE: Final = {
     topic: msgspec.json.Decoder(
-        Union[tuple(struct for kind, struct in _STRUCT_OF_TYPE.items() if TOPIC_OF_TYPE[kind] is topic)]
+        reduce(or_, [struct for kind, struct in _STRUCT_OF_TYPE.items() if TOPIC_OF_TYPE[kind] is topic])
     ).decode
     for topic in Topic
 }

@@ -1,11 +1,10 @@
-"""The bills of many plain conversations at once, by columns: what `bill` makes of each, at a tenth of its cost.
+"""The bills of many plain conversations at once, by columns: what `bill` makes of each, for less.
 
 Plain is a conversation of messages and closes only, no two of which share an identity: its bot clock is the
 wall clock, and all its facts are winners. The sections of the billing rules are those of `bill`.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import takewhile
 from typing import Final
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from sessionizer.bill import Bill
 from sessionizer.blocks import Block
-from sessionizer.facts import FACT_BYTES, USER_MESSAGE
-from sessionizer.packed import FACT, indexes_of, times_of
+from sessionizer.facts import USER_MESSAGE
+from sessionizer.packed import FACT, Ints, PackedFacts, indexes_of, times_of
 from sessionizer.rules import RuleSet
 
 MOST_CONVERSATIONS: Final = 1 << 16
@@ -23,21 +22,18 @@ MOST_CONVERSATIONS: Final = 1 << 16
 # In the order of one millisecond, as in sessionizer.sessions; the end of a span does not occur.
 _USER, _BOT, _CLOSE = range(3)
 
-Ints = NDArray[np.int64]
 
+def bill_plain(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSet]) -> list[Bill]:
+    """Return the bill of each set, all of them plain and none empty.
 
-def bill_plain(
-    facts: Sequence[bytes | bytearray], lines: Sequence[str], rules_of: Callable[[int, int], RuleSet]
-) -> list[Bill]:
-    """Return the bill of each conversation, given by its stored facts, of which it has some, and strings.
-
-    `rules_of` says which rule set is in force for a conversation's place and the time of its earliest fact.
-    Times lie between 0 and schemas.decode.LAST_TIME_MS.
+    `rules_of` says which rule set is in force for a set's place and the time of its earliest fact. Times lie
+    between 0 and schemas.decode.LAST_TIME_MS.
     """
-    rows = np.frombuffer(b"".join(facts), FACT)
-    counts = np.fromiter(map(len, facts), np.int64, len(facts)) // FACT_BYTES
+    lines = [facts.strings for facts in sets]
+    rows = np.frombuffer(b"".join([facts.facts for facts in sets]), FACT)
+    counts = np.array([facts.revision for facts in sets])
     starts = counts.cumsum() - counts
-    conversation = np.arange(len(facts)).repeat(counts)
+    conversation = np.arange(len(sets)).repeat(counts)
     time_ms, step = times_of(rows), USER_MESSAGE - rows["kind"].astype(np.int64)
     earliest_ms = np.minimum.reduceat(time_ms, starts).tolist()
     rules = [rules_of(place, earliest) for place, earliest in enumerate(earliest_ms)]
@@ -85,8 +81,8 @@ def bill_plain(
     ended_ms = np.minimum(started_ms + length_ms, last_ms[of])
     names = _names(first, time_ms, is_user, line, conversation, lines)
     blocks = [
-        Block(session_started, block, started, ended, bot, 0, user, bots, *names[of_session], settles)
-        for session_started, block, started, ended, bot, user, bots, of_session, settles in zip(
+        Block(session_started, block, started, ended, bot, 0, user, bots, user_id, channel, settles)
+        for session_started, block, started, ended, bot, user, bots, (user_id, channel), settles in zip(
             session_started_ms.tolist(),
             number.tolist(),
             started_ms.tolist(),
@@ -94,12 +90,12 @@ def bill_plain(
             (ended_ms - started_ms).tolist(),
             users.tolist(),
             (messages - users).tolist(),
-            of.tolist(),
+            [names[place] for place in of.tolist()],
             session_settles_ms[of].tolist(),
             strict=True,
         )
     ]
-    ends = np.bincount(session_conversation[of], minlength=len(facts)).cumsum().tolist()
+    ends = np.bincount(session_conversation[of], minlength=len(sets)).cumsum().tolist()
     return [
         Bill(tuple(blocks[begin:end]), settles)
         for begin, end, settles in zip([0, *ends], ends, settles_ms.tolist(), strict=False)
@@ -136,11 +132,10 @@ def _names(
         & (time_ms[following] == time_ms[first])
     )
     for session in np.flatnonzero(rivalled).tolist():
-        at, table = first[session], lines[conversation[first[session]]].split("\n")
-        rivals = takewhile(
-            lambda row: is_user[row] and conversation[row] == conversation[at] and time_ms[row] == time_ms[at],
-            range(at, len(time_ms)),
-        )
-        _, user_id, channel = min(table[line[row]].split("|") for row in rivals)
+        at = first[session]
+        alike = is_user[at:] & (time_ms[at:] == time_ms[at]) & (conversation[at:] == conversation[at])
+        rivals = line[at : at + (len(alike) if alike.all() else alike.argmin())].tolist()
+        table = lines[conversation[at]].split("\n")
+        _, user_id, channel = min(table[index].split("|") for index in rivals)
         names[session] = (user_id, channel)
     return names

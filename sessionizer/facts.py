@@ -84,9 +84,16 @@ class FactSet:
         loaded = cls()
         loaded._lines = {line: index for index, line in enumerate(strings.split("\n")[:-1])}
         loaded._saved_lines = len(loaded._lines)
-        for at in range(0, len(facts), FACT_BYTES):
-            loaded._insert(int.from_bytes(facts[at : at + FACT_BYTES], "big", signed=True))
-        loaded._unsaved.clear()
+        stored = [
+            int.from_bytes(facts[at : at + FACT_BYTES], "big", signed=True)
+            for at in range(0, len(facts), FACT_BYTES)
+        ]
+        loaded._winners = {fact >> IDENTITY_SHIFT & IDENTITY_MASK: fact for fact in stored}
+        if len(loaded._winners) < len(stored):  # copies in conflict: one by one
+            loaded._winners = {}
+            for fact in stored:
+                loaded._insert(fact)
+            loaded._unsaved.clear()
         return loaded
 
     def add(

@@ -37,7 +37,8 @@ def kind_of(event_type: str, author: str | None) -> int | None:
 
 def fact_of(event: Message | Closed | HandoffStarted | HandoffEnded, time_ms: int) -> NewFact | None:
     """Return the fact that a conversation's event is; None for a human agent's message (unbilled)."""
-    kind = kind_of(event["type"], event["data"].get("author"))
+    author = event["data"]["author"] if event["type"] == "conversation.message.v1" else None
+    kind = kind_of(event["type"], author)
     if kind is None:
         return None
     handoff_id = ""

@@ -23,10 +23,10 @@ FACT: Final = np.dtype(
         ("index_low", ">u2"),
     ]
 )
-"""A stored fact as a row of an array. Times and indexes are in two parts: numpy has no integers of 6 and 3 bytes."""
+"""A stored fact as a row of an array: numpy has no integers of 6 and 3 bytes, so two parts are halved."""
 
 LARGE_FACTS: Final = 256
-"""A set of more remembers its identities in memory: looking through all of it each time would cost n squared."""
+"""A set of more remembers its identities: looking through it each time would cost n squared."""
 
 _KIND: Final = 6
 _IDENTITY: Final = slice(7, 15)
@@ -61,6 +61,11 @@ class PackedFacts:
     def revision(self) -> int:
         """The number of facts in the set: it only grows."""
         return len(self.facts) // FACT_BYTES
+
+    @property
+    def saved_bytes(self) -> int:
+        """How long what is saved of it is."""
+        return self._saved_facts + self._saved_strings
 
     @property
     def is_large(self) -> bool:

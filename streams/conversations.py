@@ -9,9 +9,10 @@ them is done for all conversations of a batch, or of a checkpoint, at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
+from struct import pack
 
 from schemas.outcomes import Outcome
 from sessionizer.bill import Bill, Block, bill
@@ -22,6 +23,11 @@ from sessionizer.rules import RuleBook, RuleSet
 from sinks.ledger import Checkpoint, ChunkRow, ConversationRow, RecordRow, StoredConversation, VoidRow
 
 ID_BYTES = 16
+HASH_BYTES = 8
+CONVERSATION_BYTES = 600
+"""What a conversation in memory takes beside its facts and strings, about."""
+# Conversations that settle within so long of each other leave memory together.
+_STEP_MS = 10_000
 
 
 def conversation_key(kafka_key: bytes) -> bytes:
@@ -36,17 +42,18 @@ class CorruptFacts(Exception):
 class Conversation:
     """One conversation: its facts, and what of their bill the ledger has been told."""
 
-    __slots__ = ("facts", "kafka_key", "late_before_ms", "record_ids", "settles_ms", "told")
+    __slots__ = ("facts", "is_queued", "kafka_key", "late_before_ms", "record_ids", "settles_ms", "told")
 
     def __init__(self, kafka_key: bytes, facts: PackedFacts) -> None:
         self.kafka_key = kafka_key
         self.facts = facts
         self.settles_ms = 0
         self.record_ids = b""
-        # What was told of each record of `record_ids`, as a hash; None after a look-up.
-        self.told: tuple[int, ...] | None = ()
+        # What was told of each record of `record_ids`, as a hash of 8 bytes; None after a look-up.
+        self.told: bytes | None = b""
         # A fact came when sessions that settle before this had settled: what it adds to them corrects.
         self.late_before_ms = 0
+        self.is_queued = False
 
     @classmethod
     def restored(cls, kafka_key: bytes, stored: StoredConversation) -> Conversation:
@@ -69,7 +76,7 @@ class Conversation:
         account_id, bot_id, conversation_id = self.names()
         revision = self.facts.revision
         checkpoint.chunks.append(ChunkRow(key, revision, *self.facts.take_chunk()))
-        hashes = tuple(map(hash, billed.blocks))
+        hashes = pack(f"{len(billed.blocks)}q", *map(hash, billed.blocks))
         if hashes != self.told:
             self._write(billed.blocks, hashes, shard, settled_before_ms, checkpoint)
             self.told = hashes
@@ -89,18 +96,19 @@ class Conversation:
     def _write(
         self,
         blocks: Sequence[Block],
-        hashes: Sequence[int],
+        hashes: bytes,
         shard: int,
         settled_before_ms: int,
         checkpoint: Checkpoint,
     ) -> None:
         """Write the records of blocks that were not told as they are now."""
-        told = self.told or ()
+        told = self.told or b""
         account_id, bot_id, conversation_id = self.names()
         revision = self.facts.revision
         before, ids = _split(self.record_ids), []
         for place, block in enumerate(blocks):
-            if told[place : place + 1] == hashes[place : place + 1]:
+            hashed = slice(place * HASH_BYTES, (place + 1) * HASH_BYTES)
+            if told[hashed] == hashes[hashed]:
                 ids.append(before[place])
                 continue
             session_id = usage_session_bytes(
@@ -130,12 +138,15 @@ class ConversationShard:
 
     def __init__(self, number: int, rules: RuleBook) -> None:
         self.number = number
+        self.held_bytes = 0
+        """What the conversations in memory take, about."""
         self._rules = rules
+        # Those touched longest ago come first.
         self._conversations: dict[bytes, Conversation] = {}
         self._touched: dict[bytes, Conversation] = {}
-        # When those in memory settle, for leaving it; an entry is stale if its conversation settles later
-        # by now.
-        self._settling: list[tuple[int, bytes]] = []
+        # By the time they settle, in steps: each conversation stands in one place, perhaps before its time.
+        self._settling: dict[int, list[bytes]] = {}
+        self._steps: list[int] = []
 
     @property
     def keys(self) -> Container[bytes]:
@@ -154,10 +165,11 @@ class ConversationShard:
         for kafka_key, key in unknown.items():
             if key in stored:
                 conversation = Conversation.restored(kafka_key, stored[key])
-                heappush(self._settling, (conversation.settles_ms, kafka_key))
+                self._queue(conversation)
             else:
                 conversation = Conversation(kafka_key, PackedFacts())
             self._conversations[kafka_key] = conversation
+            self.held_bytes += conversation.facts.saved_bytes + CONVERSATION_BYTES
 
     def merge(self, new: NewFacts, settled_before_ms: int) -> Counter[Outcome]:
         """Add facts to conversations in memory; return how many had which outcome."""
@@ -167,7 +179,8 @@ class ConversationShard:
             if added.facts or added.conflicts:
                 facts += added.facts
                 conflicts += added.conflicts
-                self._touched[conversation.kafka_key] = conversation
+                key = conversation.kafka_key
+                self._touched[key] = self._conversations[key] = self._conversations.pop(key)
                 if added.earliest_ms < settled_before_ms:
                     conversation.late_before_ms = settled_before_ms
         repeats = len(new.rows) - facts - conflicts
@@ -178,20 +191,53 @@ class ConversationShard:
         touched = list(self._touched.values())
         self._touched = {}
         for conversation, billed in zip(touched, self._bills(touched), strict=True):
+            saved_bytes = conversation.facts.saved_bytes
             conversation.take(billed, self.number, settled_before_ms, checkpoint)
-            heappush(self._settling, (conversation.settles_ms, conversation.kafka_key))
+            self.held_bytes += conversation.facts.saved_bytes - saved_bytes
+            if not conversation.is_queued:
+                self._queue(conversation)
 
     def forget_settled(self, settled_before_ms: int) -> None:
         """Let go of what had settled in a checkpoint that has committed, and was not touched since."""
-        while self._settling and self._settling[0][0] < settled_before_ms:
-            _, kafka_key = heappop(self._settling)
-            conversation = self._conversations.get(kafka_key)
-            if (
-                conversation
-                and kafka_key not in self._touched
-                and conversation.settles_ms < settled_before_ms
-            ):
-                del self._conversations[kafka_key]
+        while self._steps and (self._steps[0] + 1) * _STEP_MS <= settled_before_ms:
+            for kafka_key in self._settling.pop(heappop(self._steps)):
+                conversation = self._conversations.get(kafka_key)
+                if conversation is None:
+                    continue
+                conversation.is_queued = False
+                if kafka_key in self._touched:
+                    continue  # it will be queued when it is taken
+                if conversation.settles_ms < settled_before_ms:
+                    self._forget(conversation)
+                else:
+                    self._queue(conversation)
+
+    def forget_idle(self, freed_bytes: int) -> None:
+        """Let go of those touched longest ago until so much is free, but of none that is not saved.
+
+        Only after a checkpoint has committed: then the ledger holds all that is forgotten.
+        """
+        gone, gone_bytes = [], 0
+        for kafka_key, conversation in self._conversations.items():
+            if gone_bytes >= freed_bytes:
+                break
+            if kafka_key not in self._touched:
+                gone.append(conversation)
+                gone_bytes += conversation.facts.saved_bytes + CONVERSATION_BYTES
+        for conversation in gone:
+            self._forget(conversation)
+
+    def _forget(self, conversation: Conversation) -> None:
+        del self._conversations[conversation.kafka_key]
+        self.held_bytes -= conversation.facts.saved_bytes + CONVERSATION_BYTES
+
+    def _queue(self, conversation: Conversation) -> None:
+        step = conversation.settles_ms // _STEP_MS
+        if step not in self._settling:
+            self._settling[step] = []
+            heappush(self._steps, step)
+        self._settling[step].append(conversation.kafka_key)
+        conversation.is_queued = True
 
     def _bills(self, conversations: Sequence[Conversation]) -> Iterator[Bill]:
         plain = [conversation for conversation in conversations if conversation.facts.is_plain]
@@ -206,11 +252,10 @@ class ConversationShard:
     def _plain_bills(self, plain: Sequence[Conversation]) -> Iterator[Bill]:
         for at in range(0, len(plain), MOST_CONVERSATIONS):
             some = plain[at : at + MOST_CONVERSATIONS]
-            yield from bill_plain(
-                [conversation.facts.facts for conversation in some],
-                [conversation.facts.strings for conversation in some],
-                lambda place, earliest_ms, some=some: self._in_force(some[place], earliest_ms),
-            )
+            yield from bill_plain([conversation.facts for conversation in some], self._rules_of(some))
+
+    def _rules_of(self, conversations: Sequence[Conversation]) -> Callable[[int, int], RuleSet]:
+        return lambda place, earliest_ms: self._in_force(conversations[place], earliest_ms)
 
     def _in_force(self, conversation: Conversation, earliest_ms: int) -> RuleSet:
         account_id, bot_id, _ = conversation.names()

@@ -41,6 +41,7 @@ from streams.deliveries import AlertShard
 from streams.reading import Contract, Reader, Reading
 
 RETRY_SECONDS = 0.25
+_KEPT_SHARE = 0.9
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ class Plan:
     patience_ms: int
     dead_letter_limit_share: float
     dead_letter_limit_run: int
+    max_state_bytes: int = 1 << 30
+    """Of conversations in memory, about; beyond it those touched longest ago leave."""
     max_unsaved_records: int = 500_000
     max_unsaved_dead_bytes: int = 128 << 20
     """Of dead letters: they are saved in one message, and PostgreSQL takes none above 1 GiB."""
@@ -325,10 +328,20 @@ class Engine:
         claim.saved = {advance.source: advance.next_offset for advance in checkpoint.advances}
         for settled in checkpoint.settled:
             claim.conversations[settled.shard].forget_settled(settled.before_ms)
+        self._keep_within_memory(claim)
         for alerts in claim.alerts.values():
             alerts.forget_saved()
         async with self._progress:
             self._progress.notify_all()
+
+    def _keep_within_memory(self, claim: Claim) -> None:
+        """Just after a checkpoint, when the ledger holds whatever was not touched since."""
+        held_bytes = sum(shard.held_bytes for shard in claim.conversations.values())
+        if held_bytes > self._plan.max_state_bytes:
+            # Some more than must, so that not every checkpoint has to.
+            share = 1 - _KEPT_SHARE * self._plan.max_state_bytes / held_bytes
+            for shard in claim.conversations.values():
+                shard.forget_idle(int(shard.held_bytes * share))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until there is an answer or PATIENCE is over; a first call may take its own time."""

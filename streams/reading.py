@@ -11,17 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decode import LAST_TIME_MS, Rejected, check_clock, check_key, check_partition, decode
-from schemas.many import decode_many, ordinary_form
+from schemas.many import OrdinaryEvent, decode_many, ordinary_form
 from schemas.outcomes import Outcome
 from schemas.reasons import Reason
 from schemas.times import parse_time_ms, parse_times_ms
-from schemas.topics import Topic, join_key, partition_of
+from schemas.topics import Topic, join_key, partitions_of
 from sessionizer.alerts import Report
 from sessionizer.facts import digests_of
 from sessionizer.intake import REPORTED, kind_of
@@ -31,6 +31,8 @@ from streams.batches import Batch, Record
 
 CHUNK_RECORDS = 256
 """Decoded at a time: what they hold should fit into a processor's own cache. 4,000 take a fifth longer."""
+# In the place of a kind of fact.
+_NOT_BILLED = {Outcome.TEST_TRAFFIC: -1, Outcome.UNBILLED: -2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,11 @@ class _Rows:
     times_ms: Ints
     identities: NDArray[np.uint64]
 
-    def drop(self, places: Collection[int]) -> None:
+    def drop(self, places: Sequence[int] | Ints) -> None:
+        if not len(places):
+            return
         keep = np.ones(len(self.records), bool)
-        keep[list(places)] = False
+        keep[places] = False
         self.records = list(compress(self.records, keep))
         self.groups, self.times_ms = self.groups[keep], self.times_ms[keep]
         self.identities = self.identities[keep]
@@ -106,20 +110,22 @@ class Reader:
         reading = Reading()
         rows, groups = self._decode(batch.records, reading)
         self._check_clocks(rows, reading)
-        keys = [_key_of(data) for data in groups]
+        keys = [self._key_of(data) for data in groups]
         self._check_keys(rows, keys, reading)
         if not rows.records:
             return reading
         reading.newest_ms = int(rows.times_ms.max())
-        counts = np.bincount(rows.groups, minlength=len(groups)).tolist()
-        kinds = [self._kind_of(data, count, reading) for data, count in zip(groups, counts, strict=True)]
+        kinds = np.array([self._kind_of(data) for data in groups])[rows.groups]
+        for outcome, kind in _NOT_BILLED.items():
+            if count := int(np.count_nonzero(kinds == kind)):
+                reading.outcomes[OutcomeKey(self._source, outcome, "")] += count
+        rows.drop(np.flatnonzero(kinds < 0))
         if self._topic is Topic.ALERT_DELIVERY:
             for group, time_ms in zip(rows.groups.tolist(), rows.times_ms.tolist(), strict=True):
-                if kinds[group] >= 0:
-                    report = Report(time_ms, groups[group].user_id, groups[group].channel)
-                    reading.reports[keys[group]].append(report)
+                report = Report(time_ms, groups[group].user_id, groups[group].channel)
+                reading.reports[keys[group]].append(report)
         else:
-            reading.facts = _facts(rows, groups, keys, kinds)
+            reading.facts = self._facts(rows, kinds[kinds >= 0], groups, keys)
         return reading
 
     def _decode(self, records: Sequence[Record], reading: Reading) -> tuple[_Rows, list[Any]]:
@@ -138,12 +144,12 @@ class Reader:
                 except Rejected as rejected:
                     self._reject(chunk[place], rejected, reading)
             if left:
-                chunk = [record for record, event in zip(chunk, events, strict=True) if event is not None]
-                events = [event for event in events if event is not None]
+                chunk = [record for record, event in zip(chunk, events, strict=True) if event]
+            read = [event for event in events if event] if left else cast("list[OrdinaryEvent]", events)
             kept += chunk
-            groups += map(numbers.__getitem__, [event.data for event in events])
-            texts += [event.time for event in events]
-            digests += digests_of([f"{event.source}|{event.id}" for event in events])
+            groups += map(numbers.__getitem__, [event.data for event in read])
+            texts += [event.time for event in read]
+            digests += digests_of([f"{event.source}|{event.id}" for event in read])
         times_ms, left = parse_times_ms(texts)
         identities = np.frombuffer(b"".join(digests), ">u8")
         rows = _Rows(kept, np.array(groups, np.int64), times_ms, identities)
@@ -175,9 +181,9 @@ class Reader:
 
     def _check_keys(self, rows: _Rows, keys: Sequence[bytes], reading: Reading) -> None:
         partition, partitions = self._source.partition, self._partitions
-        astray = {
-            key for key in set(keys) if key not in self._known and partition_of(key, partitions) != partition
-        }
+        new = [key for key in set(keys) if key not in self._known]
+        found = partitions_of(new, partitions)
+        astray = {key for key, its in zip(new, found, strict=True) if its != partition}
         right = [keys[group] for group in rows.groups.tolist()]
         if astray or right != [record.key for record in rows.records]:
             records = rows.records
@@ -189,23 +195,38 @@ class Reader:
 
             self._check(range(len(right)), rows, reading, check)
 
-    def _kind_of(self, data: Any, count: int, reading: Reading) -> int:
-        """The kind of fact that the rows of a group are; -1 for none, and then they are counted."""
-        if not count:
-            return -1
+    def _key_of(self, data: Any) -> bytes:
+        subject_id = data.delivery_id if self._topic is Topic.ALERT_DELIVERY else data.conversation_id
+        return join_key(data.account_id, data.bot_id, subject_id)
+
+    def _kind_of(self, data: Any) -> int:
+        """The kind of fact that events with these data are, 0 for a report, below 0 for none."""
         if data.developer:
-            outcome = Outcome.TEST_TRAFFIC
-        elif self._topic is Topic.ALERT_DELIVERY:
-            if data.type == REPORTED:
-                return 0
-            outcome = Outcome.UNBILLED
-        else:
-            kind = kind_of(data.type, getattr(data, "author", None))
-            if kind is not None:
-                return kind
-            outcome = Outcome.UNBILLED
-        reading.outcomes[OutcomeKey(self._source, outcome, "")] += count
-        return -1
+            return _NOT_BILLED[Outcome.TEST_TRAFFIC]
+        if self._topic is Topic.ALERT_DELIVERY:
+            return 0 if data.type == REPORTED else _NOT_BILLED[Outcome.UNBILLED]
+        kind = kind_of(data.type, getattr(data, "author", None))
+        return _NOT_BILLED[Outcome.UNBILLED] if kind is None else kind
+
+    def _facts(self, rows: _Rows, kinds: Ints, groups: Sequence[Any], keys: Sequence[bytes]) -> NewFacts:
+        """The facts that rows of these kinds are, conversation by conversation."""
+        conversations = _Numbers()
+        used, numbers = np.unique(rows.groups, return_inverse=True)
+        places = [conversations[keys[group]] for group in used.tolist()]
+        of_handoffs = self._topic is Topic.AGENT_HANDOFF
+        lines = [
+            f"{data.handoff_id if of_handoffs else ''}|{data.user_id}|{data.channel}"
+            for data in map(groups.__getitem__, used.tolist())
+        ]
+        of_rows = np.array(places, np.int64)[numbers]
+        facts = pack(rows.times_ms, kinds, rows.identities, numbers)
+        bounds = np.bincount(of_rows, minlength=len(conversations)).cumsum().tolist()
+        return NewFacts(
+            list(conversations),
+            [0, *bounds],
+            facts[of_rows.argsort(kind="stable")],
+            list(zip(places, lines, strict=True)),
+        )
 
     def _check(
         self, places: Iterable[int], rows: _Rows, reading: Reading, check: Callable[[int], None]
@@ -218,8 +239,7 @@ class Reader:
             except Rejected as rejected:
                 self._reject(rows.records[place], rejected, reading)
                 failed.append(place)
-        if failed:
-            rows.drop(failed)
+        rows.drop(failed)
 
     def _reject(self, record: Record, rejected: Rejected, reading: Reading) -> None:
         if rejected.reason is Reason.UNKNOWN_TYPE and _type_of(record.value) in self._contract.ignored_types:
@@ -238,36 +258,6 @@ class Reader:
 def _key_of(data: Any) -> bytes:
     subject = data.delivery_id if hasattr(data, "delivery_id") else data.conversation_id
     return join_key(data.account_id, data.bot_id, subject)
-
-
-def _facts(rows: _Rows, groups: Sequence[Any], keys: Sequence[bytes], kinds: Sequence[int]) -> NewFacts:
-    """The facts that rows are, conversation by conversation; those of kind -1 are none."""
-    conversations = _Numbers()
-    billed = [group for group, kind in enumerate(kinds) if kind >= 0]
-    places = [conversations[keys[group]] for group in billed]
-    lines = [
-        f"{getattr(data, 'handoff_id', '')}|{data.user_id}|{data.channel}"
-        for data in map(groups.__getitem__, billed)
-    ]
-    number_of = np.full(len(kinds), -1)
-    number_of[billed] = range(len(billed))
-    numbers = number_of[rows.groups]
-    is_billed = numbers >= 0
-    numbers = numbers[is_billed]
-    of_rows = np.array(places, np.int64)[numbers]
-    facts = pack(
-        rows.times_ms[is_billed],
-        np.array(kinds, np.int64)[billed][numbers],
-        rows.identities[is_billed],
-        numbers,
-    )
-    bounds = np.bincount(of_rows, minlength=len(conversations)).cumsum().tolist()
-    return NewFacts(
-        list(conversations),
-        [0, *bounds],
-        facts[of_rows.argsort(kind="stable")],
-        list(zip(places, lines, strict=True)),
-    )
 
 
 def _storable_ms(timestamp_ms: int) -> int:

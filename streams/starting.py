@@ -43,6 +43,7 @@ class Deployment:
     contract: Contract
     dead_letter_limit_share: float
     dead_letter_limit_run: int
+    max_state_bytes: int
     web_bind: str
     web_port: int
 
@@ -91,6 +92,7 @@ def _plan(deployment: Deployment, found: Mapping[str, SourceTopic], rules: RuleB
         patience_ms=deployment.patience_ms,
         dead_letter_limit_share=deployment.dead_letter_limit_share,
         dead_letter_limit_run=deployment.dead_letter_limit_run,
+        max_state_bytes=deployment.max_state_bytes,
     )
 
 

@@ -74,6 +74,7 @@ def _deployment(settings: Settings) -> "Deployment":
         contract=Contract(settings.max_ahead_ms, settings.max_age_ms, frozenset(settings.ignored_types)),
         dead_letter_limit_share=settings.dead_letter_limit_share,
         dead_letter_limit_run=settings.dead_letter_limit_run,
+        max_state_bytes=settings.max_state_mib << 20,
         web_bind=settings.web_bind,
         web_port=settings.web_port or _free_port(settings.web_bind),
     )

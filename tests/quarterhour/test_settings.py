@@ -91,6 +91,7 @@ WRONG = {
     "MAX_AGE": ("PT5M", "a whole number and a unit"),
     "DEAD_LETTER_LIMIT_SHARE": ("0", "above 0 to 1"),
     "DEAD_LETTER_LIMIT_RUN": ("many", "a whole number from 1"),
+    "MAX_STATE_MIB": ("0", "a whole number from 1"),
     "SESSION_TIMEOUT": ("500ms", "from 1s to 30min"),
     "INSTANCE_ID": ("a/b", "1 to 249"),
     "WEB_PORT": ("65536", "from 0 to 65535"),

@@ -14,6 +14,7 @@ from sessionizer.bill import Block, bill
 from sessionizer.bills import bill_plain
 from sessionizer.facts import FACT_BYTES, FactSet
 from sessionizer.intake import fact_of, report_of
+from sessionizer.packed import PackedFacts
 from sessionizer.rules import RuleBook, RuleSet
 from tests.sessionizer import hostile
 from tests.sessionizer.stories import facts, timed
@@ -197,7 +198,7 @@ def plain(events: list[dict]) -> list[dict]:
 @given(st.lists(hostile.conversations.map(plain), min_size=1, max_size=4), hostile.lengths)
 def test_plain_conversations_billed_together_are_billed_as_each_alone(conversations, lengths):
     sets = [known for events in conversations if (known := facts(events)).revision]
-    packed = [known.take_chunk() for known in sets]
+    packed = [PackedFacts(*known.take_chunk()) for known in sets]
     rules = rules_of(lengths)
     asked = []
 
@@ -206,6 +207,6 @@ def test_plain_conversations_billed_together_are_billed_as_each_alone(conversati
         return rules
 
     if sets:
-        together = bill_plain([chunk for chunk, _ in packed], [strings for _, strings in packed], rules_for)
+        together = bill_plain(packed, rules_for)
         assert together == [bill(known, rules) for known in sets]
         assert asked == [(place, known.earliest_ms) for place, known in enumerate(sets)]

@@ -37,6 +37,7 @@ PLAN = Plan(
     patience_ms=4_000,
     dead_letter_limit_share=1.0,
     dead_letter_limit_run=1_000,
+    max_state_bytes=3_000,  # four conversations or five
     max_unsaved_records=25,
 )
 HAND_OVER_SECONDS = 1.0
