@@ -7,7 +7,7 @@ client's default partitioner to the bit. No I/O and no Kafka client here.
 from collections.abc import Sequence
 from enum import StrEnum
 from struct import unpack_from
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def partitions_of(keys: Sequence[bytes], partitions: int) -> list[int]:
     padded = b"".join([key.ljust(width * 4, b"\0") for key in keys])
     words = np.frombuffer(padded, "<u4").reshape(len(keys), width).T
     whole, has_rest = lengths // 4, lengths % 4 > 0
-    state = lengths ^ _SEED
+    state: Any = lengths ^ _SEED
     for place, word in enumerate(words):
         mixed = word * _FACTOR_32
         mixed = state * _FACTOR_32 ^ (mixed ^ mixed >> 24) * _FACTOR_32

@@ -27,7 +27,7 @@ def held_bytes(claim: Claim | None) -> int:
 
 
 async def run(dsn: str, state_bytes: int) -> tuple[int, int]:
-    """Read traffic with many checkpoints; the most that was held after one, and conversations that came back."""
+    """Read traffic with many checkpoints: the most held after one, and how many conversations came back."""
     ledger = await CountingLedger.open(dsn, algorithm=1)
     log, engine = Log(), Engine(ledger, replace(PLAN, max_state_bytes=state_bytes))
     await engine.claim(SOURCES)
