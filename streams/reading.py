@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -112,6 +113,7 @@ class Reader:
         self._check_clocks(rows, reading)
         keys = [self._key_of(data) for data in groups]
         self._check_keys(rows, keys, reading)
+        reading.dead_letters.sort(key=attrgetter("offset"))  # whose limit counts those in a row
         if not rows.records:
             return reading
         reading.newest_ms = int(rows.times_ms.max())
