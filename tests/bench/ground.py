@@ -15,26 +15,24 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import asyncpg
-
 from quarterhour.parts import Parts
 from quarterhour.parts.topics import PARTITIONS
 from schemas.topics import Topic
 from tests.bench.feeding import feeding, held_back
-from tests.bench.processes import LOG_LINES, RUN_LIMIT_SECONDS, START_LIMIT_SECONDS, BenchFailed
+from tests.bench.processes import LOG_LINES, BenchFailed
 from tests.bench.synthetic import Message
 from tests.drills.stand import fresh_database, fresh_topics
-from tests.drills.watch import Watch
+from tests.drills.watch import Watch, session
 
 POLL_SECONDS = 0.02
-STOP_LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 300.0
 WORKER_CPU, POSTGRES_CPU, KAFKA_CPU = (
     f"{part}_cpu_seconds_per_million" for part in ("worker", "postgres", "kafka")
 )
@@ -136,7 +134,6 @@ class Ground:
     topics: dict[Topic, str]
     folder: Path
     watch: Watch
-    group: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
     workers: list[Worker] = field(default_factory=list)
 
     @property
@@ -151,14 +148,22 @@ class Ground:
 
     async def start(self, workers: int = 1) -> Usage:
         """Start workers and wait until each has its claim; what was used by then."""
+        await self.watch.look()
+        before = set(self.watch.owners.values())
         self._launch(workers)
-        await self._until(lambda: self._claimed_by(workers), START_LIMIT_SECONDS, "all is claimed")
+
+        def claimed() -> bool:
+            owners = self.watch.owners
+            now = set(owners.values())
+            return len(owners) == SOURCES and len(now) == workers and now.isdisjoint(before)
+
+        await self._until(claimed, "all is claimed")
         return self.usage()
 
     async def saved(self) -> Usage:
         """Wait until all that Kafka holds now is saved; what was used by then."""
         ends = await self.watch.ends()
-        await self._until(lambda: self.watch.has_saved(ends), RUN_LIMIT_SECONDS, "all is saved")
+        await self._until(lambda: self.watch.has_saved(ends), "all is saved")
         return self.usage()
 
     async def time(self, messages: Iterable[Message]) -> Cost:
@@ -166,26 +171,21 @@ class Ground:
         async with held_back(self.parts.kafka.brokers, self.topic, messages) as events:
             ends = await self.watch.ends()
             before = self.usage()
-        await self._until(lambda: self.watch.has_saved(ends), RUN_LIMIT_SECONDS, "all is saved")
+        await self._until(lambda: self.watch.has_saved(ends), "all is saved")
         return Cost.between(events, before, self.usage())
 
     async def settled(self) -> None:
         """Wait until every record is final and every conversation settled."""
-        connection = await asyncpg.connect(self.dsn)
-        try:
+        deadline = time.monotonic() + LIMIT_SECONDS
+        async with session(self.dsn) as connection:
             while await connection.fetchval(_UNSETTLED):
-                self._check()
+                self._check(deadline, "all has settled")
                 await asyncio.sleep(POLL_SECONDS)
-        finally:
-            await connection.close()
 
     async def query(self, sql: str, *arguments: Any) -> Any:
         """The one value that a query gives."""
-        connection = await asyncpg.connect(self.dsn)
-        try:
+        async with session(self.dsn) as connection:
             return await connection.fetchval(sql, *arguments)
-        finally:
-            await connection.close()
 
     def usage(self) -> Usage:
         """What has been used by now."""
@@ -205,29 +205,25 @@ class Ground:
         environment = own | {
             "QUARTERHOUR_KAFKA_BROKERS": self.parts.kafka.brokers,
             "QUARTERHOUR_POSTGRES_DSN": self.dsn,
-            "QUARTERHOUR_GROUP": self.group,
+            "QUARTERHOUR_GROUP": f"bench-{uuid.uuid4().hex[:12]}",
             **{f"QUARTERHOUR_TOPIC_{role.name}": topic for role, topic in self.topics.items()},
         }
         for number in range(workers):
             self.workers.append(Worker(f"worker-{number}", environment, self.folder))
 
-    def _claimed_by(self, workers: int) -> bool:
-        owners = self.watch.owners
-        return len(owners) == SOURCES and len(set(owners.values())) == workers
-
-    async def _until(self, holds: Any, limit_seconds: float, what: str) -> None:
-        deadline = time.monotonic() + limit_seconds
+    async def _until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + LIMIT_SECONDS
         await self.watch.look()
         while not holds():
-            self._check()
-            if time.monotonic() > deadline:
-                raise BenchFailed(f"not within {limit_seconds:.0f} s: {what}")
+            self._check(deadline, what)
             await asyncio.sleep(POLL_SECONDS)
             await self.watch.look()
 
-    def _check(self) -> None:
+    def _check(self, deadline: float, what: str) -> None:
         for worker in self.workers:
             worker.check()
+        if time.monotonic() > deadline:
+            raise BenchFailed(f"not within {LIMIT_SECONDS:.0f} s: {what}")
 
 
 @asynccontextmanager

@@ -161,7 +161,7 @@ async def workers(parts: Parts, size: Size) -> AsyncIterator[Point]:
     for count in WORKERS:
         async with on_ground(parts) as ground:
             await ground.start(count)
-            traffic, cost = await _time_new(ground, size.events)
+            traffic, cost = await time_new(ground, size.events)
             yield "workers", count, cost, {}
             await check(ground.dsn, traffic)
 
@@ -172,7 +172,7 @@ async def ledger(parts: Parts, size: Size) -> AsyncIterator[Point]:
         async with on_ground(parts) as ground:
             await _fill(ground, records)
             await ground.start()
-            traffic, cost = await _time_new(ground, size.events)
+            traffic, cost = await time_new(ground, size.events)
             gib = await ground.query("select pg_database_size(current_database())") / 2**30
             yield "ledger", records, cost, {"database_gib": round(gib, 2)}
             await check(ground.dsn, traffic)
@@ -258,7 +258,7 @@ async def _time_further(
     return cost, {"events_a_write": round(events / max(1, writes), 2)}
 
 
-async def _time_new(ground: Ground, events: int) -> tuple[Traffic, Cost]:
+async def time_new(ground: Ground, events: int) -> tuple[Traffic, Cost]:
     """Time conversations from their first message to their last."""
     traffic = _new_traffic(events)
     return traffic, await ground.time(_until_now(traffic, EVENTS_A_CONVERSATION, PACE_MS))

@@ -1,9 +1,9 @@
 """`python -m tests.bench.memory`: what a worker holds in memory for each open conversation of 25 messages.
 
-A worker is started, waits until it holds nothing but itself, and its resident memory is read. Then it reads so
-many conversations, all of which are open, and its memory is read again once all is saved and it rests. The
-difference over their number is `bytes a conversation`: all that is in it, also what reading them left behind in
-the allocator. `bytes a further one` is the slope from the size before: what reading leaves behind is in both.
+A worker starts, rests with nothing in it, and its resident memory is read. Then so many conversations are
+published, all of which stay open; its memory is read again once all is saved and it rests. The difference
+over their number is `bytes a conversation`, with all that reading them left behind in the allocator. `bytes
+a further one` is the slope from the size before: what any reading leaves behind is in both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from quarterhour.parts import Parts
-from tests.bench.ground import Cost, on_ground
+from tests.bench.ground import on_ground
 from tests.bench.growth import EVENTS_A_CONVERSATION, PACE_MS
 from tests.bench.results import Result, measure_options, measuring, tell
 from tests.bench.synthetic import Traffic, check
@@ -43,23 +43,23 @@ async def memory(parts: Parts, sizes: tuple[int, ...]) -> Result:
 async def _measure(parts: Parts, conversations: int) -> dict[str, float]:
     async with on_ground(parts) as ground:
         traffic = Traffic("memory", conversations, conversations * MESSAGES)
-        before = await ground.start()
+        await ground.start()
         worker = ground.workers[0]
         await asyncio.sleep(REST_SECONDS)
         empty_mib = vitals(worker.pid).rss_mib
         first_ms = now_ms() - MESSAGES * PACE_MS
         await ground.publish(traffic.in_turns(range(MESSAGES), PACE_MS, first_ms))
-        cost = Cost.between(traffic.events, before, await ground.saved())
+        await ground.saved()
         await asyncio.sleep(REST_SECONDS)
         rss_mib, held = vitals(worker.pid).rss_mib, worker.conversations()
         await check(ground.dsn, traffic)
     return {
         "conversations": conversations,
         "held": held,
+        "events": traffic.events,
         "empty_mib": round(empty_mib, 1),
         "rss_mib": round(rss_mib, 1),
         "bytes_a_conversation": round((rss_mib - empty_mib) * MIB / conversations),
-        **cost.figures(),
     }
 
 

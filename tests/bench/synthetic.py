@@ -51,7 +51,7 @@ class Traffic:
         self.sent = [0, 0]
         """Messages of users, and of bots."""
         self._tag = tag
-        self._accounts = max(1, min(conversations, events // SAMPLE_EVENTS))
+        self._accounts = max(1, events // SAMPLE_EVENTS)
         self._sample: list[bytes] = []
         self._partitions = array("B")
         self.grow(conversations)
