@@ -111,6 +111,8 @@ def run(options: Options) -> int:
 
 async def bench(parts: Parts, options: Options, meddle: Meddle | None = None) -> bool:
     """Run all rounds and print the table; return whether ours was right. `meddle` is for a test."""
+    for key in options.only:
+        CONTENDERS[key].install(options.home)
     with TemporaryDirectory(prefix="quarterhour-bench-") as folder:
         async with _contenders(parts, options, Path(folder)) as contenders:
             for contender in contenders.values():

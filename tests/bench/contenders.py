@@ -67,6 +67,10 @@ class Contender(ABC):
     cpu_before: ClassVar[float | None] = None
     """CPU seconds per million events in an earlier, separate measurement."""
 
+    @classmethod  # noqa: B027
+    def install(cls, home: Path) -> None:
+        """Get what it needs, once, into this folder; raises PartMissing if that cannot be got."""
+
     def __init__(self, parts: Parts, events: Events, folder: Path, home: Path) -> None:
         self._parts = parts
         self.events = events
@@ -78,7 +82,7 @@ class Contender(ABC):
         """Run it once, timed, with a consumer group and a database that are new."""
 
     def prepare(self) -> None:  # noqa: B027
-        """Install it and work out the truth it is compared with, before anything is timed."""
+        """Work out the truth it is compared with, before anything is timed."""
 
     async def crash(self, after_seconds: float) -> Crash | None:
         """Kill it so long after its first record and start it again; None if it keeps nothing."""

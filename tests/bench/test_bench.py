@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from quarterhour.output import NDJSON
-from quarterhour.parts import Parts
+from quarterhour.parts import PartMissing, Parts
 from tests.bench.__main__ import Options, bench
-from tests.bench.peers.programs import QUICK
+from tests.bench.peers.programs import QUICK, JavaLoop
 
 EVENTS = 3_000
 FALSIFY = (
@@ -56,3 +56,12 @@ async def test_a_wrong_ledger_fails_it(parts: Parts, capsys: pytest.CaptureFixtu
     assert "rows that differ: 1 (" in told
     assert "rows in reference only: 1 (" in told
     assert "WRONG: outcomes" in told
+
+
+def test_a_missing_jdk_is_named_with_the_way_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(PartMissing, match="apt-get install openjdk-17-jdk-headless maven"):
+        JavaLoop.install(tmp_path)

@@ -1,9 +1,10 @@
 """A bare aiokafka loop that fetches, parses and folds: what any Python program pays that looks at events.
 
-No validation, no dedup, no database: of each conversation the number of its events and the times of the
-earliest and the latest, in a dict. It runs on uvloop with the client's default settings, but for polls of at
-most 5,000 records.
+No validation, no dedup, no database: of each conversation the number of its events and the time of the last,
+in a dict. It runs on uvloop with the client's default settings, but for polls of at most 5,000 records.
 """
+
+from typing import Any
 
 import uvloop
 from aiokafka import AIOKafkaConsumer
@@ -14,7 +15,7 @@ MAX_RECORDS = 5_000
 
 
 async def main(task: Task) -> None:
-    folded: dict[bytes, tuple[int, str, str]] = {}
+    folded: dict[bytes, list[Any]] = {}
     seen = 0
     consumer = AIOKafkaConsumer(
         *task.topics, bootstrap_servers=task.brokers, group_id=task.group, auto_offset_reset="earliest"
@@ -26,9 +27,13 @@ async def main(task: Task) -> None:
                 tell("first")
             for records in fetched.values():
                 for record in records:
-                    time = loads(record.value)["time"]
-                    count, earliest, latest = folded.get(record.key, (0, time, time))
-                    folded[record.key] = count + 1, min(earliest, time), max(latest, time)
+                    event = loads(record.value)
+                    known = folded.get(record.key)
+                    if known is None:
+                        folded[record.key] = [1, event["time"]]
+                        continue
+                    known[0] += 1
+                    known[1] = event["time"]
                 seen += len(records)
         tell("done")
 

@@ -56,6 +56,7 @@ def _made(name: str, sources: Iterable[Path], home: Path, make: Callable[[Path],
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     folder = home.absolute() / "peers" / f"{name}-{digest}"
     if not (folder / DONE).exists():
+        print(f"making {folder}, once", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         make(folder)
         (folder / DONE).touch()

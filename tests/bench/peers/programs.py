@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from quarterhour.parts.topics import delete_topics
@@ -52,10 +53,21 @@ class Peer(Contender):
     keeps_sessions: ClassVar[bool] = True
     survives: ClassVar[bool] = True
     """Whether it is killed too."""
+    ends: ClassVar[bool] = False
+    """Whether it says `done` after a restart too: it knows the ends of the topics."""
+
+    @classmethod
+    def install(cls, home: Path) -> None:
+        """Make what its command needs."""
+        cls.command(home)
+
+    @classmethod
+    def command(cls, home: Path) -> Sequence[str]:
+        """What starts it, but for its task."""
+        return sys.executable, str(HERE / f"{cls.program}.py")
 
     def prepare(self) -> None:
-        """Install it and work out the sessions of the simpler rule."""
-        self._command()
+        """Work out the sessions of the simpler rule."""
         if self.keeps_sessions:
             _ = self.events.simple_sessions
 
@@ -78,13 +90,13 @@ class Peer(Contender):
             saved = sum(session.messages for session in await _sessions(place.dsn))
             async with self._process(place) as process:
                 await process.hear("first", RESTART_LIMIT_SECONDS)
-                found = await self._settled(place.dsn)
+                if self.ends:
+                    await process.hear("done", RUN_LIMIT_SECONDS)
+                else:
+                    await self._settle(place.dsn)
+            found = await _sessions(place.dsn)
         expected = sum(session.messages for session in self.events.simple_sessions)
         return Crash(saved / expected, self._wrong(found))
-
-    def _command(self) -> Sequence[str]:
-        """What starts it, but for its task."""
-        return sys.executable, str(HERE / f"{self.program}.py")
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[Place]:
@@ -102,7 +114,7 @@ class Peer(Contender):
                 "folder": str(folder),
                 "topics": self._topics,
             }
-            yield Place(dsn, [*self._command(), json.dumps(task)])
+            yield Place(dsn, [*self.command(self._home), json.dumps(task)])
         await delete_topics(brokers, [f"{group}-{topic}" for topic in MADE_TOPICS])
 
     @asynccontextmanager
@@ -110,17 +122,15 @@ class Peer(Contender):
         async with started(self.program, place.command, self._folder, os.environ) as process:
             yield process
 
-    async def _settled(self, dsn: str) -> set[SimpleSession]:
+    async def _settle(self, dsn: str) -> None:
+        """Wait until the sessions are right or nothing more comes."""
         found: set[SimpleSession] = set()
         quiet = 0
         async with asyncio.timeout(RUN_LIMIT_SECONDS):
-            while quiet < QUIET_SECONDS:
-                before, found = found, await _sessions(dsn)
-                if found == self.events.simple_sessions:
-                    break
-                quiet = quiet + 1 if found == before else 0
+            while quiet < QUIET_SECONDS and found != self.events.simple_sessions:
                 await asyncio.sleep(1)
-        return found
+                before, found = found, await _sessions(dsn)
+                quiet = quiet + 1 if found == before else 0
 
     def _wrong(self, found: set[SimpleSession]) -> int:
         return len({session[:2] for session in found ^ self.events.simple_sessions})
@@ -146,8 +156,10 @@ class PackagedPeer(Peer):
 
     requirements: ClassVar[str]
 
-    def _command(self) -> Sequence[str]:
-        return str(python_of(self.requirements, self._home)), str(HERE / f"{self.program}.py")
+    @classmethod
+    def command(cls, home: Path) -> Sequence[str]:
+        """Its own interpreter runs it."""
+        return str(python_of(cls.requirements, home)), str(HERE / f"{cls.program}.py")
 
 
 class Fold(PackagedPeer):
@@ -182,6 +194,7 @@ class Bytewax(PackagedPeer):
     name = "Bytewax, recovery store"
     program = "bytewax_sessions"
     requirements = "bytewax"
+    ends = True
     cpu_before = 25.0
 
 
@@ -189,15 +202,14 @@ class JavaPeer(Peer):
     """One written in Java."""
 
     module: ClassVar[str]
-    heap: ClassVar[str] = "2g"
-    # What Flink's documentation has for Java 17; the others need none.
-    opened: ClassVar[tuple[str, ...]] = ()
+    flags: ClassVar[tuple[str, ...]] = ("-Xmx2g",)
 
-    def _command(self) -> Sequence[str]:
-        opened = (f"--add-opens={package}=ALL-UNNAMED" for package in self.opened)
+    @classmethod
+    def command(cls, home: Path) -> Sequence[str]:
+        """Java on the PATH runs it."""
         log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-        path = class_path_of(self.module, self._home)
-        return "java", f"-Xmx{self.heap}", *opened, log, "-cp", path, f"quarterhour.peers.{self.program}"
+        path = class_path_of(cls.module, home)
+        return "java", *cls.flags, log, "-cp", path, f"quarterhour.peers.{cls.program}"
 
 
 class JavaLoop(JavaPeer):
@@ -212,9 +224,17 @@ class JavaLoop(JavaPeer):
 class KafkaStreams(JavaPeer):
     """Session windows of the DSL."""
 
-    name = "Kafka Streams"
+    name = "Kafka Streams, at_least_once"
     module, program = "kafka", "KafkaStreamsPeer"
+    flags = (*JavaPeer.flags, "-Dguarantee=at_least_once")
     cpu_before = 26.0
+
+
+class KafkaStreamsTransactions(KafkaStreams):
+    """The same within Kafka's transactions."""
+
+    name = "Kafka Streams, exactly_once_v2"
+    flags = (*JavaPeer.flags, "-Dguarantee=exactly_once_v2")
 
 
 class Flink(JavaPeer):
@@ -222,8 +242,11 @@ class Flink(JavaPeer):
 
     name = "Flink, heap"
     module, program = "flink", "FlinkPeer"
-    heap = "3g"
-    opened = ("java.base/java.lang", "java.base/java.util", "java.base/java.time")
+    ends = True
+    flags = (
+        "-Xmx3g",
+        *(f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("lang", "util", "time")),
+    )
     cpu_before = 10.5
 
 
@@ -237,6 +260,7 @@ CONTENDERS: dict[str, type[Contender]] = QUICK | {
     "java-loop": JavaLoop,
     "flink": Flink,
     "kafka-streams": KafkaStreams,
+    "kafka-streams-transactions": KafkaStreamsTransactions,
     "bytewax": Bytewax,
     "faust-table": FaustTable,
 }

@@ -5,7 +5,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
@@ -38,10 +40,11 @@ public final class FlinkPeer {
 
     public static void main(String[] arguments) throws Exception {
         Task task = Task.of(arguments);
+        Optional<String> checkpoint = latestCheckpoint(task.path());
         StreamExecutionEnvironment environment =
-                StreamExecutionEnvironment.createLocalEnvironment(1, settings(task));
+                StreamExecutionEnvironment.createLocalEnvironment(1, settings(task, checkpoint));
         environment
-                .fromSource(source(task), watermarks(), "events")
+                .fromSource(source(task, checkpoint.isPresent()), watermarks(), "events")
                 .filter(message -> message.counts)
                 .keyBy(message -> message.conversation)
                 .window(EventTimeSessionWindows.withGap(IDLE))
@@ -51,7 +54,7 @@ public final class FlinkPeer {
         Task.tell("done");
     }
 
-    private static Configuration settings(Task task) throws IOException {
+    private static Configuration settings(Task task, Optional<String> checkpoint) {
         Configuration settings = new Configuration();
         settings.set(PipelineOptions.OBJECT_REUSE, true);
         settings.set(CheckpointingOptions.CHECKPOINTING_INTERVAL, CHECKPOINTS);
@@ -59,7 +62,7 @@ public final class FlinkPeer {
         settings.set(
                 CheckpointingOptions.EXTERNALIZED_CHECKPOINT_RETENTION,
                 ExternalizedCheckpointRetention.RETAIN_ON_CANCELLATION);
-        latestCheckpoint(task.path()).ifPresent(path -> settings.set(StateRecoveryOptions.SAVEPOINT_PATH, path));
+        checkpoint.ifPresent(path -> settings.set(StateRecoveryOptions.SAVEPOINT_PATH, path));
         return settings;
     }
 
@@ -72,11 +75,21 @@ public final class FlinkPeer {
         }
     }
 
-    private static KafkaSource<Message> source(Task task) {
+    /**
+     * All topics up to their ends.
+     *
+     * A restored source reads the partitions of its checkpoint, but says that they have ended only if the
+     * subscription has changed: without that, a restored job would wait for ever with its last windows open.
+     */
+    private static KafkaSource<Message> source(Task task, boolean restored) {
+        List<String> topics = new ArrayList<>(task.topics());
+        if (restored) {
+            topics.remove(topics.size() - 1);
+        }
         return KafkaSource.<Message>builder()
                 .setBootstrapServers(task.brokers())
                 .setGroupId(task.group())
-                .setTopics(task.topics())
+                .setTopics(topics)
                 .setStartingOffsets(OffsetsInitializer.earliest())
                 .setBounded(OffsetsInitializer.latest())
                 .setDeserializer(new Reader())

@@ -73,6 +73,7 @@ public final class KafkaStreamsPeer {
         settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, task.brokers());
         settings.put(StreamsConfig.STATE_DIR_CONFIG, task.folder());
         settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
+        settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, System.getProperty("guarantee"));
         settings.put(
                 StreamsConfig.WINDOW_STORE_CHANGE_LOG_ADDITIONAL_RETENTION_MS_CONFIG, CHANGELOG_KEPT.toMillis());
         return settings;

@@ -3,9 +3,7 @@ package quarterhour.peers;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
-import java.util.ArrayList;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 import org.apache.kafka.streams.kstream.Windowed;
 import org.apache.kafka.streams.processor.StateStore;
@@ -22,13 +20,13 @@ import org.apache.kafka.streams.state.internals.CachedStateStore;
  */
 final class SessionTable implements StateStore, CachedStateStore<String, Long> {
     static final String NAME = "session-table";
+    /** What an aborted transaction or an earlier flush has left of sessions that are part of this one now. */
     private static final String DELETE =
-            "delete from session where conversation = ? and opened_ms = ? and ended_ms = ?";
+            "delete from session where conversation = ? and opened_ms > ? and opened_ms <= ?";
 
     private final Connection connection;
     private final Progress progress;
     private final Map<Opening, Row> changed = new HashMap<>();
-    private final List<Row> gone = new ArrayList<>();
     private int partition;
 
     private record Opening(String conversation, long startedMs) {}
@@ -43,51 +41,39 @@ final class SessionTable implements StateStore, CachedStateStore<String, Long> {
         long startedMs = session.window().start();
         long endedMs = session.window().end();
         Opening opening = new Opening(session.key(), startedMs);
-        Row known = changed.get(opening);
         if (messages != null) {
             changed.put(opening, new Row(session.key(), startedMs, startedMs, endedMs, messages.intValue()));
-            return;
-        }
-        if (known != null && known.endedMs == endedMs) {
+        } else if (changed.containsKey(opening) && changed.get(opening).endedMs == endedMs) {
             changed.remove(opening);
         }
-        gone.add(new Row(session.key(), startedMs, startedMs, endedMs, 0));
     }
 
     @Override
     public void flushCache() {
         try {
-            delete();
-            upsert();
+            write();
             connection.commit();
         } catch (SQLException error) {
             throw new IllegalStateException(error);
         }
+        changed.clear();
         progress.wrote(partition);
     }
 
-    private void delete() throws SQLException {
-        try (PreparedStatement statement = connection.prepareStatement(DELETE)) {
-            for (Row row : gone) {
-                statement.setString(1, row.conversation);
-                statement.setLong(2, row.openedMs);
-                statement.setLong(3, row.endedMs);
-                statement.addBatch();
-            }
-            statement.executeBatch();
-        }
-        gone.clear();
-    }
-
-    private void upsert() throws SQLException {
-        try (PreparedStatement statement = connection.prepareStatement(Row.UPSERT)) {
+    private void write() throws SQLException {
+        try (PreparedStatement delete = connection.prepareStatement(DELETE);
+                PreparedStatement upsert = connection.prepareStatement(Row.UPSERT)) {
             for (Row row : changed.values()) {
-                row.bind(statement);
-                statement.addBatch();
+                delete.setString(1, row.conversation);
+                delete.setLong(2, row.startedMs);
+                delete.setLong(3, row.endedMs);
+                delete.addBatch();
+                row.bind(upsert);
+                upsert.addBatch();
             }
-            statement.executeBatch();
+            delete.executeBatch();
+            upsert.executeBatch();
         }
-        changed.clear();
     }
 
     @Override
