@@ -5,6 +5,7 @@ place that catches known errors: each becomes one clear line on standard error.
 """
 
 import importlib
+import os
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import click
 
 from quarterhour.errors import QuarterhourError
+
+# numpy starts threads for linear algebra as it is imported; nothing here uses that.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # In the order of the published interface. A command is offered once its module exists; the module's own
 # help begins with the same sentence (a test compares), so that this list needs no import.
