@@ -38,6 +38,7 @@ SHARES = (0.9, 0.5, 0.1)
 GROWTH_HELD_SECONDS = 0.6
 BEHIND_SECONDS = 0.5
 STEP = 1.5
+MOST = 1_000_000
 PRECISION = 1.1
 WARM_UP = 1 / 3
 LOOK_SECONDS = 0.02
@@ -156,8 +157,8 @@ class Stream:
         return window
 
 
-async def freshness(parts: Parts, guess: int, seconds: float, scale: float) -> Result:
-    """Find live capacity, then time probes below it."""
+async def freshness(parts: Parts, guess: int, seconds: float, scale: float, most: int = MOST) -> Result:
+    """Find live capacity, up to a rate, then time probes below it."""
     async with on_ground(parts) as ground:
         await ground.start()
         traffic, backlog = await time_new(ground, Size(scale).events)
@@ -170,7 +171,7 @@ async def freshness(parts: Parts, guess: int, seconds: float, scale: float) -> R
     ):
         await ground.start()
         stream = Stream(ground, live, connection, seconds)
-        windows = [window async for window in _search(stream, guess)]
+        windows = [window async for window in _search(stream, guess, most)]
         capacity = max((window.rate for window in windows if window.held), default=0)
         below = [await stream.window(max(1, round(capacity * share))) for share in SHARES]
         await live.check(ground.dsn)
@@ -186,7 +187,7 @@ async def freshness(parts: Parts, guess: int, seconds: float, scale: float) -> R
     }
 
 
-async def _search(stream: Stream, guess: int) -> AsyncIterator[Window]:
+async def _search(stream: Stream, guess: int, most: int) -> AsyncIterator[Window]:
     """Windows at ever higher rates until one is not held, then between those."""
     held, lost, rate = 0.0, 0.0, float(guess)
     while not (held and lost) or lost / held > PRECISION:
@@ -194,6 +195,8 @@ async def _search(stream: Stream, guess: int) -> AsyncIterator[Window]:
         yield window
         if window.held:
             held = rate
+            if rate >= most:
+                return
         else:
             lost = rate
         if not held:
@@ -201,7 +204,7 @@ async def _search(stream: Stream, guess: int) -> AsyncIterator[Window]:
                 raise BenchFailed("no rate is held")
             rate /= STEP
         elif not lost:
-            rate *= STEP
+            rate = min(rate * STEP, most)
         else:
             rate = sqrt(held * lost)
 

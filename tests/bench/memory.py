@@ -23,7 +23,7 @@ from tests.streams.stage import now_ms
 
 SIZES = (10_000, 100_000, 300_000)
 MESSAGES = EVENTS_A_CONVERSATION
-REST_SECONDS = 3.0
+REST_SECONDS = 2.0
 MIB = 1 << 20
 
 

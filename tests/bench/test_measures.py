@@ -1,0 +1,94 @@
+"""Each measurement runs at a very small size, checks its ledger, and ends up on the page."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from quarterhour.parts import Parts
+from tests.bench import plots
+from tests.bench.catch_up import catch_up
+from tests.bench.freshness import freshness
+from tests.bench.ground import WORKER_CPU, on_ground
+from tests.bench.growth import CURVES, EVENTS, PACE_MS, Size, grow
+from tests.bench.memory import memory
+from tests.bench.processes import BenchFailed
+from tests.bench.results import keep
+from tests.bench.synthetic import Traffic, check
+from tests.streams.stage import now_ms
+
+SIZE = Size(2_000 / EVENTS)
+
+
+async def test_growth_measures_the_points_of_a_curve(parts: Parts) -> None:
+    found = await grow(parts, SIZE, 1, ["late"])
+    assert [(point["x"], point["late"]) for point in found["late"]["points"]] == [(0, 0), (1, 10), (10, 100)]
+    assert all(point["events_per_second"] > 0 for point in found["late"]["points"])
+
+
+async def test_memory_holds_every_open_conversation(parts: Parts) -> None:
+    (point,) = (await memory(parts, (100,)))["memory"]["points"]
+    assert (point["conversations"], point["held"], point["events"]) == (100, 100, 2_500)
+    assert point["rss_mib"] > point["empty_mib"] > 0
+
+
+async def test_freshness_times_every_probe_at_shares_of_a_rate_that_is_held(parts: Parts) -> None:
+    found = await freshness(parts, guess=200, seconds=1.0, scale=SIZE.scale, most=200)
+    assert found["capacity"]["events_per_second"] == 200
+    assert [point["rate"] for point in found["freshness"]["points"]] == [180, 100, 20]
+    for point in found["freshness"]["points"]:
+        assert point["probes"] > 2
+        assert 0 < point["p50_seconds"] <= point["p99_seconds"] <= point["most_seconds"]
+
+
+async def test_catching_up_and_reading_again_are_measured(parts: Parts) -> None:
+    found = await catch_up(parts, 2_000)
+    assert found["catch-up"]["events"] == found["replay"]["events"] == 2_000
+    assert sum(found["replay"]["outcomes"].values()) == 2_000
+
+
+async def test_a_ledger_that_bills_otherwise_fails_a_measurement(parts: Parts) -> None:
+    async with on_ground(parts) as ground:
+        traffic = Traffic("wrong", 20, 100)
+        await ground.start()
+        await ground.time(traffic.in_turns(range(5), PACE_MS, now_ms() - 5 * PACE_MS))
+        await check(ground.dsn, traffic)
+        await ground.query(
+            "update billing.session_record set bot_ms = bot_ms + 1 where subject_id = 'c-wrong-0' returning 1"
+        )
+        with pytest.raises(BenchFailed, match="rows that differ: 1"):
+            await check(ground.dsn, traffic)
+        traffic.message(0, 5, now_ms())
+        with pytest.raises(BenchFailed, match="sent .* counted"):
+            await check(ground.dsn, traffic)
+
+
+def test_a_result_is_drawn_and_replaces_what_the_page_said(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("above\n<!-- workers -->\nold\n<!-- /workers -->\nbelow\n")
+    machine = dict.fromkeys(("cores", "processor", "python", "kafka", "postgresql"), "1")
+    point = {"x": 1, WORKER_CPU: 3.5, "events_per_second": 1_000}
+    point |= {f"{part}_cpu_seconds_per_million": 1.0 for part in ("postgres", "kafka")}
+    result = {"points": [point, point | {"x": 4}], "exponent": 0.0, "commit": "c0ffee", "machine": machine}
+    keep("growth", {"workers": result}, tmp_path)
+    for _ in range(2):
+        plots.draw(tmp_path, page)
+        text = page.read_text()
+        assert text.startswith("above\n<!-- workers -->\n![Workers](plots/workers.svg)\n")
+        assert "| 4 | 3.5 | 1.0 | 1.0 | 1,000 |" in text
+        assert "old" not in text
+        assert text.endswith("<!-- /workers -->\nbelow\n")
+    assert (tmp_path / "plots" / "workers.svg").read_text().count("<circle") == 6
+
+
+def test_the_page_shows_the_results_that_are_kept(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    shutil.copy(plots.PAGE, page)
+    plots.draw(plots.RESULTS, page)
+    assert page.read_text() == plots.PAGE.read_text()
+    for drawn in (tmp_path / plots.PLOTS).iterdir():
+        assert drawn.read_text() == (plots.PAGE.parent / plots.PLOTS / drawn.name).read_text()
+    for result in plots.RESULTS.glob("*.json"):
+        assert json.loads(result.read_text())
+    assert set(CURVES) <= set(plots.CURVES)
