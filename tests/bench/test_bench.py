@@ -9,6 +9,7 @@ import pytest
 from quarterhour.output import NDJSON
 from quarterhour.parts import PartMissing, Parts
 from tests.bench.__main__ import Options, bench
+from tests.bench.figures import Figures, Spread, mis_set
 from tests.bench.peers.programs import QUICK, JavaLoop
 
 EVENTS = 3_000
@@ -65,3 +66,14 @@ def test_a_missing_jdk_is_named_with_the_way_to_get_it(
 
     with pytest.raises(PartMissing, match="apt-get install openjdk-17-jdk-headless maven"):
         JavaLoop.install(tmp_path)
+
+
+def test_a_peer_slower_beside_the_java_loop_than_before_is_named() -> None:
+    java_loop, same, slower = _measured("loop", 5, 5), _measured("same", 30, 25), _measured("slower", 40, 25)
+
+    assert mis_set([java_loop, same, slower], java_loop) == ["slower"]
+
+
+def _measured(contender: str, cpu: float, cpu_before: float) -> Figures:
+    spread = Spread(cpu, cpu, cpu)
+    return Figures(contender, EVENTS, *[spread] * 5, 0, None, None, cpu_before)
