@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from streams.deliveries import AlertShard
 from streams.reading import Reader, Reading
 from tests.fuzz.expecting import CONTRACT, LATEST_MS, Expected, FuzzRecord, expect
 from tests.fuzz.inputs import Input
+from tests.streams.readings import facts_of, said, taken_of
 
 MOST_CPU_MS = 500
 """Of one input of a megabyte, many times what it takes: what goes beyond this grows with the square."""
@@ -97,7 +99,8 @@ def _read(given: Input, record: FuzzRecord) -> tuple[Reading, float]:
     started = time.thread_time_ns()
     first = reader.read(_batch(given.topic, [record]))
     cpu_ms = (time.thread_time_ns() - started) / 1e6
-    _expect(reader.read(_batch(given.topic, [record])) == first, "the same input again gives something else")
+    again = reader.read(_batch(given.topic, [record]))
+    _expect(said(again) == said(first), "the same input again gives something else")
     _expect(cpu_ms < MOST_CPU_MS, f"took {cpu_ms:.0f} ms, at most {MOST_CPU_MS} are allowed")
     return first, cpu_ms
 
@@ -112,7 +115,7 @@ def _batch(topic: Topic, records: Sequence[FuzzRecord]) -> Batch:
 
 def _judge(record: FuzzRecord, expected: Expected, reading: Reading, cpu_ms: float) -> Seen:
     """Compare what one record gave with what it must give."""
-    taken = [(key, fact) for key, facts in reading.by_key.items() for fact in facts]
+    taken = [(key, fact) for key, facts in taken_of(reading).items() for fact in facts]
     outcomes = list(reading.outcomes.elements())
     _expect(len(taken) + len(outcomes) == 1, f"not one outcome: {taken} {outcomes}")
     outcome, reason, field, detail = Outcome.FACT, "", "", ""
@@ -151,7 +154,7 @@ def _check_together(records: dict[tuple[Topic, int], list[tuple[FuzzRecord, Read
     for expect_new in (True, False):
         for topic, reading in readings:
             merged = _merge(alerts if topic is Topic.ALERT_DELIVERY else conversations, reading)
-            _expect(sum(merged.values()) == sum(map(len, reading.by_key.values())), f"merged {merged}")
+            _expect(sum(merged.values()) == sum(map(len, taken_of(reading).values())), f"merged {merged}")
             _expect(expect_new or set(merged) <= {Outcome.REPEAT}, f"the same again gave {merged}")
     checkpoint = Checkpoint(UUID(int=1), ())
     conversations.take(_SETTLED_BEFORE_MS, checkpoint)
@@ -170,21 +173,22 @@ def _read_batch(topic: Topic, partitions: int, alone: Sequence[tuple[FuzzRecord,
     by_key: dict[bytes, list[Any]] = defaultdict(list)
     for _, single in alone:
         outcomes += single.outcomes
-        for key, taken in single.by_key.items():
+        for key, taken in taken_of(single).items():
             by_key[key] += taken
     letters = [letter for _, single in alone for letter in single.dead_letters]
     newest_ms = max(single.newest_ms for _, single in alone)
-    _expect(reading == Reading(by_key, outcomes, letters, newest_ms), "a batch gives other than its records")
+    alone_said = (by_key, outcomes, letters, newest_ms)
+    _expect(said(reading) == alone_said, "a batch gives other than its records")
     return reading
 
 
 def _merge(shard: Any, reading: Reading) -> Counter[Outcome]:
-    shard.admit(shard.unknown(reading.by_key), {})
+    shard.admit(shard.unknown(reading.keys), {})
     merged: Counter[Outcome]
     if isinstance(shard, ConversationShard):
-        merged = shard.merge(reading.by_key, _SETTLED_BEFORE_MS)
+        merged = shard.merge(deepcopy(reading.facts), _SETTLED_BEFORE_MS)  # which it uses up
     else:
-        merged = shard.merge(reading.by_key)
+        merged = shard.merge(reading.reports)
     return merged
 
 
@@ -192,16 +196,15 @@ def _check_facts(checkpoint: Checkpoint, readings: Iterable[Reading]) -> None:
     """What a checkpoint stores of a conversation must be loaded as the facts that were read of it."""
     sets: dict[str, FactSet] = defaultdict(FactSet)
     for reading in readings:
-        for kafka_key, facts in reading.by_key.items():
+        for kafka_key, facts in facts_of(reading.facts).items():
             for fact in facts:
                 sets[kafka_key.decode()].add(*fact)
     _expect(len(sets) == len(checkpoint.conversations), "conversations are missing")
     for row, chunk in zip(checkpoint.conversations, checkpoint.chunks, strict=True):
         name = f"{row.account_id}|{row.bot_id}|{row.conversation_id}"
         stored = StoredConversation(row.revision, row.settles_ms, row.record_ids, chunk.facts, chunk.strings)
-        restored = Conversation(name.encode(), row.key)
-        restored.restore(stored)
-        _expect(restored.facts == sets[name], f"other facts are stored than were read of {name!r}")
+        restored = Conversation.restored(name.encode(), stored)
+        _expect(restored.facts.unpacked() == sets[name], f"other facts are stored than were read of {name!r}")
 
 
 def _check_storable(rows: Iterable[Any], *times: str) -> None:

@@ -30,6 +30,7 @@ from tests.fuzz.mutations import mutate
 from tests.fuzz.session import load_inputs, save_inputs
 from tests.schemas.examples import changed, with_raw
 from tests.sinks.inspecting import PostgresInspect
+from tests.streams.readings import facts_of
 
 PLAN = Plan(
     topics={str(topic): topic for topic in Topic},
@@ -170,7 +171,7 @@ def _facts(readings: dict[Topic, Reading]) -> dict[bytes, FactSet]:
     """The facts of every conversation, by the key that it is stored under."""
     facts: dict[bytes, FactSet] = defaultdict(FactSet)
     for topic in (Topic.CONVERSATION, Topic.AGENT_HANDOFF):
-        for key, read in readings[topic].by_key.items():
+        for key, read in facts_of(readings[topic].facts).items():
             for fact in read:
                 facts[conversation_key(key)].add(*fact)
     return facts
