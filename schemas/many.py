@@ -21,6 +21,7 @@ LONGEST_BYTES: Final = 4_096
 """Of a value of ordinary form: no number in it can have too many digits."""
 _SHORT_BYTES: Final = 512  # an event in which brackets stand 200 deep is longer
 _MOST_BRACKETS: Final = 200
+_OPTIONAL: Final = ("author", "handoff_id")
 _FEW_VALUES: Final = 16  # looked at one by one when one of them is odd
 _C1_CONTROL: Final = re.compile(b"\xc2[\x80-\x9f]")
 
@@ -28,8 +29,8 @@ _C1_CONTROL: Final = re.compile(b"\xc2[\x80-\x9f]")
 class OrdinaryEvent(Protocol):
     """An event with the fields of `schemas.events` as attributes, its time not read yet.
 
-    Data knows the `type` of its event too, and is hashable: equal for events that differ in nothing but
-    identity and time.
+    Data knows the `type` of its event too, `author` and `handoff_id` are None where a type has none, and it is
+    hashable: equal for events that differ in nothing but identity and time.
     """
 
     @property
@@ -115,10 +116,11 @@ def _is_deep(value: bytes) -> bool:
 def _struct_of(model: type) -> type[msgspec.Struct]:
     hints = get_type_hints(model, include_extras=True)
     kind = type_of(model)
+    inner = get_type_hints(hints["data"], include_extras=True)
     data = msgspec.defstruct(
         f"{model.__name__}Data",
-        [_field(*field) for field in get_type_hints(hints["data"], include_extras=True).items()],
-        namespace={"type": kind},
+        [_field(*field) for field in inner.items()],
+        namespace={"type": kind, **{name: None for name in _OPTIONAL if name not in inner}},
         frozen=True,
         kw_only=True,
         gc=False,

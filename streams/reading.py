@@ -207,7 +207,7 @@ class Reader:
             return _NOT_BILLED[Outcome.TEST_TRAFFIC]
         if self._topic is Topic.ALERT_DELIVERY:
             return 0 if data.type == REPORTED else _NOT_BILLED[Outcome.UNBILLED]
-        kind = kind_of(data.type, getattr(data, "author", None))
+        kind = kind_of(data.type, data.author)
         return _NOT_BILLED[Outcome.UNBILLED] if kind is None else kind
 
     def _facts(self, rows: _Rows, kinds: Ints, groups: Sequence[Any], keys: Sequence[bytes]) -> NewFacts:
@@ -215,9 +215,8 @@ class Reader:
         conversations = _Numbers()
         used, numbers = np.unique(rows.groups, return_inverse=True)
         places = [conversations[keys[group]] for group in used.tolist()]
-        of_handoffs = self._topic is Topic.AGENT_HANDOFF
         lines = [
-            f"{data.handoff_id if of_handoffs else ''}|{data.user_id}|{data.channel}"
+            f"{data.handoff_id or ''}|{data.user_id}|{data.channel}"
             for data in map(groups.__getitem__, used.tolist())
         ]
         of_rows = np.array(places, np.int64)[numbers]
