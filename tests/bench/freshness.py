@@ -157,7 +157,9 @@ class Stream:
         return window
 
 
-async def freshness(parts: Parts, guess: int, seconds: float, scale: float, most: int = MOST) -> Result:
+async def freshness(
+    parts: Parts, guess: int, seconds: float, scale: float, most: int = MOST
+) -> AsyncIterator[Result]:
     """Find live capacity, up to a rate, then time probes below it."""
     async with on_ground(parts) as ground:
         await ground.start()
@@ -176,7 +178,7 @@ async def freshness(parts: Parts, guess: int, seconds: float, scale: float, most
         below = [await stream.window(max(1, round(capacity * share))) for share in SHARES]
         await live.check(ground.dsn)
     points = [{"share": share, **window.figures()} for share, window in zip(SHARES, below, strict=True)]
-    return {
+    yield {
         "capacity": {
             "events_per_second": capacity,
             "window_seconds": seconds,

@@ -103,6 +103,8 @@ class Size:
 Point = tuple[str, float, Cost, dict[str, float]]
 """A curve, a size, what the events cost there, and what else is known of them."""
 Curve = Callable[[Parts, Size], AsyncIterator[Point]]
+Runs = dict[float, list[tuple[Cost, dict[str, float]]]]
+"""What was found at each size of a curve, round by round."""
 
 
 async def open_conversations(parts: Parts, size: Size) -> AsyncIterator[Point]:
@@ -214,20 +216,20 @@ CURVES: dict[str, Curve] = {
 }
 
 
-async def grow(parts: Parts, size: Size, rounds: int, only: Sequence[str]) -> Result:
+async def grow(parts: Parts, size: Size, rounds: int, only: Sequence[str]) -> AsyncIterator[Result]:
     """Measure curves so many times; the figures of each point are those of its median round."""
-    found: dict[str, dict[float, list[tuple[Cost, dict[str, float]]]]] = {}
-    for number in range(rounds):
-        for name in only:
+    for name in only:
+        found: dict[str, Runs] = {}
+        for number in range(rounds):
             async for curve, x, cost, known in CURVES[name](parts, size):
                 found.setdefault(curve, {}).setdefault(x, []).append((cost, known))
                 tell(f"round {number + 1} of {rounds}: {curve} {x:,}: {cost.figures()} {known}")
-    return {curve: _curve(points) for curve, points in found.items()}
+        yield {curve: _curve(runs) for curve, runs in found.items()}
 
 
-def _curve(points: dict[float, list[tuple[Cost, dict[str, float]]]]) -> Result:
+def _curve(found: Runs) -> Result:
     rows = []
-    for x, runs in points.items():
+    for x, runs in found.items():
         runs.sort(key=lambda run: run[0].worker_seconds / run[0].events)
         cost, known = runs[len(runs) // 2]
         spread = [run[0].figures()[WORKER_CPU] for run in (runs[0], runs[-1])]

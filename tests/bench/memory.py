@@ -9,6 +9,7 @@ a further one` is the slope from the size before: what any reading leaves behind
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ REST_SECONDS = 2.0
 MIB = 1 << 20
 
 
-async def memory(parts: Parts, sizes: tuple[int, ...]) -> Result:
+async def memory(parts: Parts, sizes: tuple[int, ...]) -> AsyncIterator[Result]:
     """Measure each size with a worker of its own."""
     points: list[dict[str, float]] = []
     for conversations in sizes:
@@ -37,7 +38,7 @@ async def memory(parts: Parts, sizes: tuple[int, ...]) -> Result:
             point["bytes_a_further_one"] = round(more / (conversations - points[-1]["conversations"]))
         points.append(point)
         tell(f"memory: {point}")
-    return {"memory": {"points": points}}
+        yield {"memory": {"points": points}}
 
 
 async def _measure(parts: Parts, conversations: int) -> dict[str, float]:

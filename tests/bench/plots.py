@@ -26,6 +26,9 @@ Columns = Mapping[str, str]
 """The columns of a table: a field's name in the result and in the heading."""
 
 
+OPEN = {"held": "in memory", "events_a_write": "events a write"}
+
+
 class Curve(NamedTuple):
     """How a part of `growth.json` is shown."""
 
@@ -36,12 +39,8 @@ class Curve(NamedTuple):
 
 
 CURVES = {
-    "open": Curve("Open conversations", "open conversations", {"events_a_write": "events a write"}),
-    "spread": Curve(
-        "Open conversations, all of them spoken in",
-        "open conversations",
-        {"events_a_write": "events a write"},
-    ),
+    "open": Curve("Open conversations", "open conversations", OPEN),
+    "spread": Curve("Open conversations, all of them spoken in", "open conversations", OPEN),
     "length": Curve("Length of a conversation, as a backlog", "messages a conversation"),
     "one-by-one": Curve("Length of a conversation, message by message", "messages a conversation has"),
     "workers": Curve("Workers", "workers"),

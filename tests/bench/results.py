@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,17 @@ RESULTS = Path(__file__).parent / "results"
 MISSING_PART_STATUS = 3
 
 Result = dict[str, Any]
-Measure = Callable[[Parts], Awaitable[Result]]
+Measure = Callable[[Parts], AsyncIterator[Result]]
+"""Gives result after result: figures by the name of what they are of."""
 
 
 def measuring(name: str, home: Path, folder: Path, measure: Measure) -> None:
-    """Run a measurement on the parts of a home and keep its result; what was there of other parts stays."""
+    """Run a measurement on the parts of a home; each of its results is kept as soon as it is there."""
     parts = Parts(home)
     left_running = parts.endpoints() is not None
     try:
         parts.up(tell)
-        result = asyncio.run(measure(parts))
-        around = {
-            "commit": _commit(),
-            "machine": machine(parts.postgres.query("show server_version")),
-            "load_average": [round(value, 1) for value in os.getloadavg()],
-        }
+        asyncio.run(_keep_all(name, parts, folder, measure))
     except (PartMissing, PartFailed) as error:
         click.echo(f"{error.code}: {error}", err=True)
         sys.exit(MISSING_PART_STATUS)
@@ -46,7 +42,16 @@ def measuring(name: str, home: Path, folder: Path, measure: Measure) -> None:
     finally:
         if not left_running:
             parts.down()
-    keep(name, {part: figures | around for part, figures in result.items()}, folder)
+
+
+async def _keep_all(name: str, parts: Parts, folder: Path, measure: Measure) -> None:
+    async for result in measure(parts):
+        around = {
+            "commit": _commit(),
+            "machine": machine(parts.postgres.query("show server_version")),
+            "load_average": [round(value, 1) for value in os.getloadavg()],
+        }
+        keep(name, {part: figures | around for part, figures in result.items()}, folder)
 
 
 def measure_options(command: Callable[..., None]) -> Callable[..., None]:
