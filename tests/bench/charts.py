@@ -56,7 +56,7 @@ def svg(chart: Chart) -> str:
             for across, height in places
         ]
         if len(chart.series) > 1:
-            parts.append(_text(LEFT + 150 * number + 100, 40, name, f'fill="{colour}"'))
+            parts.append(_text(LEFT + 230 + 110 * number, TOP - 10, name, f'fill="{colour}"'))
     return "\n".join([*parts, "</svg>", ""])
 
 
