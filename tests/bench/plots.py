@@ -16,6 +16,7 @@ PAGE = Path(__file__).parent / "README.md"
 PLOTS = "plots"
 CPU = "CPU seconds per million events"
 COSTS = {
+    "events": "events",
     WORKER_CPU: "worker CPU s per million",
     POSTGRES_CPU: "PostgreSQL",
     KAFKA_CPU: "Kafka",
@@ -152,7 +153,7 @@ def _catch_up(found: Result) -> Iterator[tuple[str, list[str], None]]:
         if name in found
     ]
     if rows:
-        columns = {"name": "read", "events": "events", "seconds": "seconds", **COSTS}
+        columns = {"name": "read", **COSTS, "seconds": "seconds"}
         yield "catch-up", [*_table(columns, rows), _made_on(rows[0])], None
 
 
@@ -167,6 +168,8 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
     return value if isinstance(value, str) else f"{value:,}"
 
 

@@ -80,7 +80,7 @@ def test_a_result_is_drawn_and_replaces_what_the_page_said(tmp_path: Path) -> No
     page = tmp_path / "README.md"
     page.write_text("above\n<!-- workers -->\nold\n<!-- /workers -->\nbelow\n")
     machine = dict.fromkeys(("cores", "processor", "python", "kafka", "postgresql"), "1")
-    point = {"x": 1, WORKER_CPU: 3.5, "events_per_second": 1_000}
+    point = {"x": 1, "events": 9, WORKER_CPU: 3.5, "events_per_second": 1_000}
     point |= {f"{part}_cpu_seconds_per_million": 1.0 for part in ("postgres", "kafka")}
     result = {"points": [point, point | {"x": 4}], "exponent": 0.0, "commit": "c0ffee", "machine": machine}
     keep("growth", {"workers": result}, tmp_path)
@@ -88,7 +88,7 @@ def test_a_result_is_drawn_and_replaces_what_the_page_said(tmp_path: Path) -> No
         plots.draw(tmp_path, page)
         text = page.read_text()
         assert text.startswith("above\n<!-- workers -->\n![Workers](plots/workers.svg)\n")
-        assert "| 4 | 3.5 | 1.0 | 1.0 | 1,000 |" in text
+        assert "| 4 | 9 | 3.50 | 1.00 | 1.00 | 1,000 |" in text
         assert "old" not in text
         assert text.endswith("<!-- /workers -->\nbelow\n")
     assert (tmp_path / "plots" / "workers.svg").read_text().count("<circle") == 6
