@@ -174,19 +174,20 @@ async def freshness(
         await ground.start()
         stream = Stream(ground, live, connection, seconds)
         windows = [window async for window in _search(stream, guess, most)]
-        capacity = max((window.rate for window in windows if window.held), default=0)
+        await live.check(ground.dsn)
+        capacity = max(window.rate for window in windows if window.held)
+        yield {
+            "capacity": {
+                "events_per_second": capacity,
+                "window_seconds": seconds,
+                "backlog": backlog.figures(),
+                "windows": [window.figures() for window in windows],
+            }
+        }
         below = [await stream.window(max(1, round(capacity * share))) for share in SHARES]
         await live.check(ground.dsn)
     points = [{"share": share, **window.figures()} for share, window in zip(SHARES, below, strict=True)]
-    yield {
-        "capacity": {
-            "events_per_second": capacity,
-            "window_seconds": seconds,
-            "backlog": backlog.figures(),
-            "windows": [window.figures() for window in windows],
-        },
-        "freshness": {"points": points, "window_seconds": seconds},
-    }
+    yield {"freshness": {"points": points, "window_seconds": seconds}}
 
 
 async def _search(stream: Stream, guess: int, most: int) -> AsyncIterator[Window]:
