@@ -84,9 +84,9 @@ def test_there_are_the_five_bugs_that_the_simulation_is_measured_by():
 
 def test_a_patch_that_applies_no_more_is_an_error(tmp_path: Path, monkeypatch):
     patch = (patching.FOLDER / "repeat-counted.patch").read_text()
-    (tmp_path / "stale.patch").write_text(patch.replace("known == fact", "known is fact"))
+    (tmp_path / "stale.patch").write_text(patch.replace("self._holds(fact)", "self._held(fact)"))
     monkeypatch.setattr(patching, "FOLDER", tmp_path)
-    with pytest.raises(PatchDoesNotApply, match=r"stale: .*facts\.py"):
+    with pytest.raises(PatchDoesNotApply, match=r"stale: .*packed\.py"):
         find("stale", range(1))
 
 
