@@ -112,7 +112,7 @@ def test_an_event_of_ordinary_form_is_not_left_whatever_stands_beside_it(kind: s
         changed(kind),
         changed(kind, data__developer=True),
         changed(kind, data__user_id="ü-17").replace(rb"\u00fc", "ü".encode()),
-        changed(kind, extra={"a": [1, None]}),
+        changed(kind, extra={"a": [1, None]}, data__extra=[True]),
         changed(kind).ljust(LONGEST_BYTES),
     ]
     assert check(ordinary, TOPIC_OF_TYPE[kind]) == []
