@@ -157,6 +157,7 @@ def check_together(texts: list[str]) -> list[int]:
 @example(["2023-02-29T00:00:00.000Z", "2024-02-29T00:00:00.000Z"])
 @example(["2026-10-03T09:00:00.000", TIME])
 @example(["", TIME])
+@example(["٠" + "0" * 23 + "2", "026-10-03T09:00:00.000ZZ"])  # in bytes, a time begins one sooner
 def test_times_read_together_are_read_as_one_by_one_or_left(texts: list[str]) -> None:
     check_together(texts)
 
