@@ -78,7 +78,8 @@ class PackedFacts:
 
     def index_of(self, line: str) -> int:
         """Return the index of a string, which is added if it is new."""
-        if self.strings.startswith(f"{line}\n"):
+        line_end = f"{line}\n"
+        if self.strings.startswith(line_end):
             return 0
         places = self._places
         if places is None:
@@ -89,7 +90,7 @@ class PackedFacts:
             index = places[line] = len(places)
             if index > INDEX_MASK:
                 raise OverflowError(f"a conversation holds at most {INDEX_MASK + 1} different strings")
-            self.strings += f"{line}\n"
+            self.strings += line_end
         return index
 
     def extend(self, facts: bytes, *, are_plain: bool) -> None:
@@ -181,13 +182,17 @@ def _doubtful(held: Sequence[PackedFacts], rows: Rows, counts: Ints) -> set[int]
     Large ones are not looked through, so nothing is said of them.
     """
     places = np.arange(len(held))
-    small = [b"" if facts.is_large else facts.facts for facts in held]
+    most = LARGE_FACTS * FACT_BYTES
+    small = [facts.facts if len(facts.facts) <= most else b"" for facts in held]
     known = np.frombuffer(b"".join(small), FACT)
     known_counts = np.fromiter(map(len, small), np.int64, len(small)) // FACT_BYTES
     read = _marks(rows, places.repeat(counts))
     marks = np.sort(np.concatenate((read, _marks(known, places.repeat(known_counts)))))
     twice = marks[1:][marks[1:] == marks[:-1]]
-    return set(places.repeat(counts)[np.isin(read, twice)].tolist()) if len(twice) else set()
+    if not len(twice):
+        return set()
+    nearest = twice[np.searchsorted(twice[:-1], read)]
+    return set(places.repeat(counts)[read == nearest].tolist())
 
 
 def _marks(rows: Rows, places: Ints) -> NDArray[np.uint64]:

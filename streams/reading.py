@@ -26,7 +26,7 @@ from schemas.topics import Topic, join_key, partitions_of
 from sessionizer.alerts import Report
 from sessionizer.facts import digests_of
 from sessionizer.intake import REPORTED, kind_of
-from sessionizer.packed import Ints, NewFacts, pack
+from sessionizer.packed import Ints, NewFacts, Rows, pack
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
 from streams.batches import Batch, Record
 
@@ -69,6 +69,21 @@ class _Numbers(dict[Any, int]):
         return number
 
 
+class _Groups(dict[Any, int]):
+    """Numbers from 0 for the data of events, as asked for, and the Kafka key that follows from each."""
+
+    def __init__(self, topic: Topic) -> None:
+        super().__init__()
+        self.keys_of: list[bytes] = []
+        self._of_alerts = topic is Topic.ALERT_DELIVERY
+
+    def __missing__(self, data: Any) -> int:
+        number = self[data] = len(self)
+        subject_id = data.delivery_id if self._of_alerts else data.conversation_id
+        self.keys_of.append(join_key(data.account_id, data.bot_id, subject_id))
+        return number
+
+
 @dataclass(slots=True)
 class _Rows:
     """The records that are not rejected yet, by columns."""
@@ -78,6 +93,9 @@ class _Rows:
     """The number of each one's group."""
     times_ms: Ints
     identities: NDArray[np.uint64]
+    keys: list[bytes | None]
+    stamps_ms: list[int]
+    """As the records have them."""
 
     def drop(self, places: Sequence[int] | Ints) -> None:
         if not len(places):
@@ -87,6 +105,8 @@ class _Rows:
         self.records = list(compress(self.records, keep))
         self.groups, self.times_ms = self.groups[keep], self.times_ms[keep]
         self.identities = self.identities[keep]
+        self.keys = list(compress(self.keys, keep))
+        self.stamps_ms = list(compress(self.stamps_ms, keep))
 
 
 class Reader:
@@ -109,9 +129,9 @@ class Reader:
     def read(self, batch: Batch) -> Reading:
         """Read every record of a batch; none can make it fail."""
         reading = Reading()
-        rows, groups = self._decode(batch.records, reading)
+        rows, known_groups = self._decode(batch.records, reading)
+        groups, keys = list(known_groups), known_groups.keys_of
         self._check_clocks(rows, reading)
-        keys = [self._key_of(data) for data in groups]
         self._check_keys(rows, keys, reading)
         reading.dead_letters.sort(key=attrgetter("offset"))  # whose limit counts those in a row
         if not rows.records:
@@ -121,22 +141,29 @@ class Reader:
         for outcome, kind in _NOT_BILLED.items():
             if count := int(np.count_nonzero(kinds == kind)):
                 reading.outcomes[OutcomeKey(self._source, outcome, "")] += count
-        rows.drop(np.flatnonzero(kinds < 0))
+        billed = kinds >= 0
+        numbers, times_ms = rows.groups[billed], rows.times_ms[billed]
         if self._topic is Topic.ALERT_DELIVERY:
-            for group, time_ms in zip(rows.groups.tolist(), rows.times_ms.tolist(), strict=True):
+            for group, time_ms in zip(numbers.tolist(), times_ms.tolist(), strict=True):
                 report = Report(time_ms, groups[group].user_id, groups[group].channel)
                 reading.reports[keys[group]].append(report)
         else:
-            reading.facts = self._facts(rows, kinds[kinds >= 0], groups, keys)
+            used, lines = np.unique(numbers, return_inverse=True)
+            facts = pack(times_ms, kinds[billed], rows.identities[billed], lines)
+            reading.facts = _by_conversation(
+                facts, lines, [groups[at] for at in used.tolist()], [keys[at] for at in used.tolist()]
+            )
         return reading
 
-    def _decode(self, records: Sequence[Record], reading: Reading) -> tuple[_Rows, list[Any]]:
-        """The records that are events, and the data of each of their groups."""
-        numbers = _Numbers()
+    def _decode(self, records: Sequence[Record], reading: Reading) -> tuple[_Rows, _Groups]:
+        """The records that are events, and their groups."""
+        numbers = _Groups(self._topic)
         kept: list[Record] = []
         groups: list[int] = []
         texts: list[str] = []
         digests: list[bytes] = []
+        keys: list[bytes | None] = []
+        stamps_ms: list[int] = []
         for at in range(0, len(records), CHUNK_RECORDS):
             chunk = records[at : at + CHUNK_RECORDS]
             events, left = decode_many([record.value for record in chunk], self._topic)
@@ -149,37 +176,38 @@ class Reader:
                 chunk = [record for record, event in zip(chunk, events, strict=True) if event]
             read = [event for event in events if event] if left else cast("list[OrdinaryEvent]", events)
             kept += chunk
+            keys += [record.key for record in chunk]
+            stamps_ms += [record.timestamp for record in chunk]
             groups += map(numbers.__getitem__, [event.data for event in read])
             texts += [event.time for event in read]
             digests += digests_of([f"{event.source}|{event.id}" for event in read])
         times_ms, left = parse_times_ms(texts)
         identities = np.frombuffer(b"".join(digests), ">u8")
-        rows = _Rows(kept, np.array(groups, np.int64), times_ms, identities)
+        rows = _Rows(kept, np.array(groups, np.int64), times_ms, identities, keys, stamps_ms)
 
         def read_time(place: int) -> None:
             times_ms[place] = parse_time_ms(texts[place])
 
         self._check(left, rows, reading, read_time)
-        return rows, list(numbers)
+        return rows, numbers
 
     def _check_clocks(self, rows: _Rows, reading: Reading) -> None:
         if not rows.records:
             return
-        stamps = [record.timestamp for record in rows.records]
         oldest_ms, newest_ms = int(rows.times_ms.min()), int(rows.times_ms.max())
         ahead_ms, age_ms = self._contract.max_ahead_ms, self._contract.max_age_ms
         if (
-            newest_ms - min(stamps) > ahead_ms
-            or max(stamps) - oldest_ms > age_ms
+            newest_ms - min(rows.stamps_ms) > ahead_ms
+            or max(rows.stamps_ms) - oldest_ms > age_ms
             or oldest_ms < 0
             or newest_ms > LAST_TIME_MS
         ):
-            times_ms = rows.times_ms.tolist()
+            times_ms, stamps_ms = rows.times_ms.tolist(), rows.stamps_ms
 
             def check(place: int) -> None:
-                check_clock(times_ms[place], stamps[place], ahead_ms, age_ms)
+                check_clock(times_ms[place], stamps_ms[place], ahead_ms, age_ms)
 
-            self._check(range(len(stamps)), rows, reading, check)
+            self._check(range(len(times_ms)), rows, reading, check)
 
     def _check_keys(self, rows: _Rows, keys: Sequence[bytes], reading: Reading) -> None:
         partition, partitions = self._source.partition, self._partitions
@@ -187,19 +215,15 @@ class Reader:
         found = partitions_of(new, partitions)
         astray = {key for key, its in zip(new, found, strict=True) if its != partition}
         right = [keys[group] for group in rows.groups.tolist()]
-        if astray or right != [record.key for record in rows.records]:
-            records = rows.records
+        if astray or right != rows.keys:
+            given = rows.keys
 
             def check(place: int) -> None:
-                check_key(right[place], records[place].key)
+                check_key(right[place], given[place])
                 if right[place] in astray:
                     check_partition(right[place], partition, partitions)
 
             self._check(range(len(right)), rows, reading, check)
-
-    def _key_of(self, data: Any) -> bytes:
-        subject_id = data.delivery_id if self._topic is Topic.ALERT_DELIVERY else data.conversation_id
-        return join_key(data.account_id, data.bot_id, subject_id)
 
     def _kind_of(self, data: Any) -> int:
         """The kind of fact that events with these data are, 0 for a report, below 0 for none."""
@@ -209,25 +233,6 @@ class Reader:
             return 0 if data.type == REPORTED else _NOT_BILLED[Outcome.UNBILLED]
         kind = kind_of(data.type, data.author)
         return _NOT_BILLED[Outcome.UNBILLED] if kind is None else kind
-
-    def _facts(self, rows: _Rows, kinds: Ints, groups: Sequence[Any], keys: Sequence[bytes]) -> NewFacts:
-        """The facts that rows of these kinds are, conversation by conversation."""
-        conversations = _Numbers()
-        used, numbers = np.unique(rows.groups, return_inverse=True)
-        places = [conversations[keys[group]] for group in used.tolist()]
-        lines = [
-            f"{data.handoff_id or ''}|{data.user_id}|{data.channel}"
-            for data in map(groups.__getitem__, used.tolist())
-        ]
-        of_rows = np.array(places, np.int64)[numbers]
-        facts = pack(rows.times_ms, kinds, rows.identities, numbers)
-        bounds = np.bincount(of_rows, minlength=len(conversations)).cumsum().tolist()
-        return NewFacts(
-            list(conversations),
-            [0, *bounds],
-            facts[of_rows.argsort(kind="stable")],
-            list(zip(places, lines, strict=True)),
-        )
 
     def _check(
         self, places: Iterable[int], rows: _Rows, reading: Reading, check: Callable[[int], None]
@@ -259,6 +264,20 @@ class Reader:
 def _key_of(data: Any) -> bytes:
     subject = data.delivery_id if hasattr(data, "delivery_id") else data.conversation_id
     return join_key(data.account_id, data.bot_id, subject)
+
+
+def _by_conversation(facts: Rows, lines: Ints, groups: Sequence[Any], keys: Sequence[bytes]) -> NewFacts:
+    """These facts of the groups with these numbers, conversation by conversation."""
+    conversations = _Numbers()
+    places = [conversations[key] for key in keys]
+    strings = [f"{data.handoff_id or ''}|{data.user_id}|{data.channel}" for data in groups]
+    place_of = np.array(places, np.int64)[lines]
+    return NewFacts(
+        list(conversations),
+        [0, *np.bincount(place_of, minlength=len(conversations)).cumsum().tolist()],
+        facts[place_of.argsort(kind="stable")],
+        list(zip(places, strings, strict=True)),
+    )
 
 
 def _storable_ms(timestamp_ms: int) -> int:
