@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         alias="checkpoint_interval",
         ge=50,
         le=MINUTE_MS,
-        description="Pause of a worker between the end of one checkpoint and the start of the next",
+        description="Time from one checkpoint of a worker to the next, if saving does not take longer",
     )
     max_ahead_ms: Duration = Field(
         default=5 * MINUTE_MS,

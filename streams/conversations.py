@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
-from struct import pack
+from itertools import chain, repeat
 
 from schemas.outcomes import Outcome
 from sessionizer.bill import Bill, Block, bill
@@ -24,6 +24,8 @@ from sinks.ledger import Checkpoint, ChunkRow, ConversationRow, RecordRow, Store
 
 ID_BYTES = 16
 HASH_BYTES = 8
+TOLD_BYTES = ID_BYTES + HASH_BYTES
+NOTHING_TOLD = bytes(HASH_BYTES)
 CONVERSATION_BYTES = 600
 """What a conversation in memory takes beside its facts and strings, about."""
 # Conversations that settle within so long of each other leave memory together.
@@ -42,15 +44,14 @@ class CorruptFacts(Exception):
 class Conversation:
     """One conversation: its facts, and what of their bill the ledger has been told."""
 
-    __slots__ = ("facts", "is_queued", "kafka_key", "late_before_ms", "record_ids", "settles_ms", "told")
+    __slots__ = ("facts", "is_queued", "kafka_key", "late_before_ms", "settles_ms", "told")
 
     def __init__(self, kafka_key: bytes, facts: PackedFacts) -> None:
         self.kafka_key = kafka_key
         self.facts = facts
         self.settles_ms = 0
-        self.record_ids = b""
-        # What was told of each record of `record_ids`, as a hash of 8 bytes; None after a look-up.
-        self.told: bytes | None = b""
+        # The records that exist, in the order of the bill: the id of each, and a hash of what was told of it.
+        self.told = b""
         # A fact came when sessions that settle before this had settled: what it adds to them corrects.
         self.late_before_ms = 0
         self.is_queued = False
@@ -66,8 +67,9 @@ class Conversation:
                 f"the ledger says {stored.revision} facts and holds {conversation.facts.revision}"
             )
         conversation.settles_ms = stored.settles_ms
-        conversation.record_ids = stored.record_ids
-        conversation.told = None
+        conversation.told = b"".join(
+            [session_id + NOTHING_TOLD for session_id in _split(stored.record_ids, ID_BYTES)]
+        )
         return conversation
 
     def take(self, billed: Bill, shard: int, settled_before_ms: int, checkpoint: Checkpoint) -> None:
@@ -76,16 +78,14 @@ class Conversation:
         account_id, bot_id, conversation_id = self.names()
         revision = self.facts.revision
         checkpoint.chunks.append(ChunkRow(key, revision, *self.facts.take_chunk()))
-        hashes = pack(f"{len(billed.blocks)}q", *map(hash, billed.blocks))
-        if hashes != self.told:
-            self._write(billed.blocks, hashes, shard, settled_before_ms, checkpoint)
-            self.told = hashes
+        self._write(billed.blocks, shard, settled_before_ms, checkpoint)
         self.settles_ms = billed.settles_ms
         self.late_before_ms = 0
+        record_ids = b"".join([told[:ID_BYTES] for told in _split(self.told, TOLD_BYTES)])
         checkpoint.conversations.append(
             ConversationRow(
                 *(key, account_id, bot_id, conversation_id),
-                *(shard, revision, self.settles_ms, self.record_ids),
+                *(shard, revision, self.settles_ms, record_ids),
             )
         )
 
@@ -94,27 +94,22 @@ class Conversation:
         return self.kafka_key.decode().split("|")
 
     def _write(
-        self,
-        blocks: Sequence[Block],
-        hashes: bytes,
-        shard: int,
-        settled_before_ms: int,
-        checkpoint: Checkpoint,
+        self, blocks: Sequence[Block], shard: int, settled_before_ms: int, checkpoint: Checkpoint
     ) -> None:
-        """Write the records of blocks that were not told as they are now."""
-        told = self.told or b""
+        """Write the records of blocks that were not told as they are now, and void those that vanished."""
         account_id, bot_id, conversation_id = self.names()
         revision = self.facts.revision
-        before, ids = _split(self.record_ids), []
-        for place, block in enumerate(blocks):
-            hashed = slice(place * HASH_BYTES, (place + 1) * HASH_BYTES)
-            if told[hashed] == hashes[hashed]:
-                ids.append(before[place])
+        before = _split(self.told, TOLD_BYTES)
+        now = []
+        for block, known in zip(blocks, chain(before, repeat(b"")), strict=False):
+            hashed = hash(block).to_bytes(HASH_BYTES, "big", signed=True)
+            if known[ID_BYTES:] == hashed:
+                now.append(known)
                 continue
             session_id = usage_session_bytes(
                 *(account_id, bot_id, conversation_id), block.session_started_ms, block.block
             )
-            ids.append(session_id)
+            now.append(session_id + hashed)
             checkpoint.records.append(
                 RecordRow(
                     *(session_id, "usage", account_id, bot_id, block.user_id, block.channel, conversation_id),
@@ -128,9 +123,9 @@ class Conversation:
                 )
             )
         if before:
-            vanished = set(before).difference(ids)
+            vanished = {told[:ID_BYTES] for told in before}.difference([told[:ID_BYTES] for told in now])
             checkpoint.voids += [VoidRow(session_id, revision) for session_id in sorted(vanished)]
-        self.record_ids = b"".join(ids)
+        self.told = b"".join(now)
 
 
 class ConversationShard:
@@ -262,5 +257,5 @@ class ConversationShard:
         return self._rules.in_force(account_id, bot_id, earliest_ms)
 
 
-def _split(ids: bytes) -> list[bytes]:
-    return [ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]
+def _split(joined: bytes, length: int) -> list[bytes]:
+    return [joined[at : at + length] for at in range(0, len(joined), length)]

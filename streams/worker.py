@@ -40,6 +40,8 @@ from streams.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 HAND_OVER_SECONDS = 3.0
+# Of the time that a checkpoint took, when that is long against the interval.
+PAUSE_SHARE = 0.25
 # So often a worker looks at itself, and its watchdog hears that the event loop runs.
 LOOK_SECONDS = 0.25
 
@@ -199,11 +201,14 @@ class StreamWorker:
         self._looks = asyncio.create_task(self._look_for_ever(), name="looks")
 
     async def _checkpoint_for_ever(self) -> None:
+        interval = self._membership.checkpoint_interval_ms / 1000
         while True:
+            started = time.monotonic()
             with self._fatal():
                 await self._checkpoint()
-            # From the end of one: a busy ledger is asked less often, and each bill is computed less often.
-            await asyncio.sleep(self._membership.checkpoint_interval_ms / 1000)
+            took = time.monotonic() - started
+            # A slow ledger is asked less often, and each bill is then computed less often.
+            await asyncio.sleep(max(interval - took, took * PAUSE_SHARE))
 
     async def _checkpoint(self) -> None:
         self._follow_fetches()
