@@ -28,8 +28,13 @@ MUTANTS = (
     Mutant(
         "facts.py", "if self._rank(fact) < self._rank(winner):", "if self._rank(winner) < self._rank(fact):"
     ),
-    Mutant("facts.py", 'self.lines()[fact & INDEX_MASK].split("|")', "[self.lines()[fact & INDEX_MASK]]"),
+    Mutant("facts.py", 'self._by_index[fact & INDEX_MASK].split("|")', "[self._by_index[fact & INDEX_MASK]]"),
     Mutant("facts.py", "fact & ~INDEX_MASK | indexes[fact & INDEX_MASK]", "fact"),
+    Mutant("packed.py", "while at >= 0 and at % FACT_BYTES:", "while False:"),
+    Mutant("packed.py", "facts.is_large or place in doubtful", "facts.is_large"),
+    Mutant("packed.py", "facts.is_large or place in doubtful", "place in doubtful"),
+    Mutant("packed.py", "self.is_plain &= fact[_KIND] <= USER_MESSAGE", "pass"),
+    Mutant("packed.py", "self.is_plain &= are_plain", "pass"),
     Mutant("spans.py", "opens_from_ms = span.end_ms", "opens_from_ms = span.end_ms + 1"),
     Mutant("spans.py", "timeout_ms if closed_ms is None else min(closed_ms, timeout_ms)", "timeout_ms"),
     Mutant("spans.py", "start_ms <= separate[-1][1]", "start_ms < separate[-1][1]"),
