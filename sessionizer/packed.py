@@ -26,7 +26,7 @@ FACT: Final = np.dtype(
 """A stored fact as a row of an array: numpy has no integers of 6 and 3 bytes, so two parts are halved."""
 
 LARGE_FACTS: Final = 256
-"""A set of more remembers its identities: looking through it each time would cost n squared."""
+"""A set of more remembers its facts by identity: looking through it each time would cost n squared."""
 
 _KIND: Final = 6
 _IDENTITY: Final = slice(7, 15)
@@ -41,7 +41,7 @@ Rows = NDArray[Any]
 class PackedFacts:
     """The facts of one conversation, losing copies included."""
 
-    __slots__ = ("_identities", "_places", "_saved_facts", "_saved_strings", "facts", "is_plain", "strings")
+    __slots__ = ("_known", "_places", "_saved_facts", "_saved_strings", "facts", "is_plain", "strings")
 
     def __init__(self, facts: bytes = b"", strings: str = "") -> None:
         """All of these are saved; `strings` is the table as `FactSet` has it, a string a line."""
@@ -53,8 +53,8 @@ class PackedFacts:
         """Messages and closes only, no two of which share an identity."""
         self._saved_facts = len(facts)
         self._saved_strings = len(strings)
-        # Of a large set: its identities, and the places of its strings.
-        self._identities: set[bytes] | None = None
+        # Of a large set: the facts by identity, and the places of its strings.
+        self._known: dict[bytes, bytes] | None = None
         self._places: dict[str, int] | None = None
 
     @property
@@ -100,16 +100,15 @@ class PackedFacts:
 
     def add(self, facts: bytes) -> Added:
         """Add facts of which any may be known: what `FactSet.add_all` does."""
-        known = self._known_identities()
+        known = self._known_facts()
         added = conflicts = 0
         earliest_ms = NEVER_MS
         for fact in _split(facts):
-            identity = fact[_IDENTITY]
-            if identity not in known:
-                known.add(identity)
+            first = known.setdefault(fact[_IDENTITY], fact)
+            if first is fact:
                 added += 1
                 self.is_plain &= fact[_KIND] <= USER_MESSAGE
-            elif self._holds(fact):
+            elif first == fact or self._holds(fact):
                 continue
             else:
                 conflicts += 1
@@ -124,12 +123,15 @@ class PackedFacts:
         self._saved_facts, self._saved_strings = len(self.facts), len(self.strings)
         return facts, strings
 
-    def _known_identities(self) -> set[bytes]:
-        known = self._identities
+    def _known_facts(self) -> dict[bytes, bytes]:
+        """By identity, the first that came."""
+        known = self._known
         if known is None:
-            known = {fact[_IDENTITY] for fact in _split(bytes(self.facts))}
+            known = {}
+            for fact in _split(bytes(self.facts)):
+                known.setdefault(fact[_IDENTITY], fact)
             if self.is_large:
-                self._identities, self.facts = known, bytearray(self.facts)
+                self._known, self.facts = known, bytearray(self.facts)
         return known
 
     def _holds(self, fact: bytes) -> bool:
@@ -154,7 +156,10 @@ class NewFacts:
 
 
 def merge(held: Sequence[PackedFacts], new: NewFacts) -> list[Added]:
-    """Add its new facts to what is held of each conversation, given in the order of `new.keys`."""
+    """Add its new facts to what is held of each conversation, given in the order of `new.keys`.
+
+    `new` is of no use then: its rows lead into the tables of strings of the sets.
+    """
     if not held:
         return []
     rows, starts = new.rows, np.array(new.bounds[:-1])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.decode import decode
 from schemas.events import MODELS, type_of
-from schemas.topics import TOPIC_OF_TYPE, Topic, key_of, murmur2, partition_of
+from schemas.topics import TOPIC_OF_TYPE, Topic, key_of, murmur2, partition_of, partitions_of
 from tests.schemas.examples import DELIVERED, FAILED, MESSAGE, STARTED, changed
 
 # From UtilsTest.testMurmur2 of Apache Kafka, as Java's signed numbers.
@@ -29,6 +29,13 @@ def test_kafkas_own_examples(data: bytes) -> None:
 @given(st.binary(max_size=100))
 def test_any_bytes_hash_as_in_another_client(data: bytes) -> None:
     assert murmur2(data) == murmur2_of_aiokafka(data) % 2**32
+
+
+@given(st.lists(st.binary(max_size=9) | st.binary(max_size=80), max_size=60), st.integers(1, 1_000))
+def test_many_keys_have_the_partitions_that_each_has_alone(keys: list[bytes], partitions: int) -> None:
+    expected = [partition_of(key, partitions) for key in keys]
+    assert partitions_of(keys, partitions) == expected
+    assert partitions_of(keys * 32, partitions) == expected * 32
 
 
 def test_a_partition_is_the_hash_less_its_sign_bit_modulo_their_number() -> None:
