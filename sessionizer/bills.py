@@ -5,6 +5,7 @@ wall clock, and all its facts are winners. The sections of the billing rules are
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sessionizer.bill import Bill
 from sessionizer.blocks import Block
 from sessionizer.facts import USER_MESSAGE
-from sessionizer.packed import FACT, Ints, PackedFacts, indexes_of, times_of
+from sessionizer.packed import FACT, Ints, PackedFacts, Rows, indexes_of, times_of
 from sessionizer.rules import RuleSet
 
 MOST_CONVERSATIONS: Final = 1 << 16
@@ -22,6 +23,25 @@ MOST_CONVERSATIONS: Final = 1 << 16
 # In the order of one millisecond, as in sessionizer.sessions; the end of a span does not occur.
 _USER, _BOT, _CLOSE = range(3)
 
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Activity in the order of the walk, set by set, and the sessions that it makes (section 5)."""
+
+    of_set: Ints
+    time_ms: Ints
+    line: Ints
+    is_user: Flags
+    is_member: Flags
+    """Whether it belongs to a session: the number of which stands in `session`, for all others too."""
+    session: Ints
+    first: Ints
+    """Of each session: the place of the user message that opens it."""
+    settles_ms: Ints
+    """Of each session."""
+
 
 def bill_plain(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSet]) -> list[Bill]:
     """Return the bill of each set, all of them plain and none empty.
@@ -29,77 +49,86 @@ def bill_plain(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleS
     `rules_of` says which rule set is in force for a set's place and the time of its earliest fact. Times lie
     between 0 and schemas.decode.LAST_TIME_MS.
     """
-    lines = [facts.strings for facts in sets]
     rows = np.frombuffer(b"".join([facts.facts for facts in sets]), FACT)
     counts = np.array([facts.revision for facts in sets])
     starts = counts.cumsum() - counts
-    conversation = np.arange(len(sets)).repeat(counts)
-    time_ms, step = times_of(rows), USER_MESSAGE - rows["kind"].astype(np.int64)
+    time_ms = times_of(rows)
     earliest_ms = np.minimum.reduceat(time_ms, starts).tolist()
     rules = [rules_of(place, earliest) for place, earliest in enumerate(earliest_ms)]
-    idle_ms = np.array([rule.idle_timeout_ms for rule in rules])
-    block_ms = np.array([rule.block_ms for rule in rules])
     settles_ms = np.maximum.reduceat(time_ms, starts)
+    walk = _walk(rows, counts, np.array([rule.idle_timeout_ms for rule in rules]))
+    blocks: list[Block] = []
+    ends = [0] * len(sets)
+    if len(walk.first):
+        of_session = walk.of_set[walk.first]
+        np.maximum.at(settles_ms, of_session, walk.settles_ms)
+        strings = [facts.strings for facts in sets]
+        sessions, blocks = _blocks(walk, np.array([rule.block_ms for rule in rules]), _names(walk, strings))
+        ends = np.bincount(of_session[sessions], minlength=len(sets)).cumsum().tolist()
+    return [
+        Bill(tuple(blocks[begin:end]), settles)
+        for begin, end, settles in zip([0, *ends], ends, settles_ms.tolist(), strict=False)
+    ]
 
-    # The walk (section 5): sorting leaves each conversation's rows where they were.
-    order = (conversation << 46 | time_ms << 2 | step).argsort(kind="stable")
-    time_ms, step, line = time_ms[order], step[order], indexes_of(rows)[order]
+
+def _walk(rows: Rows, counts: Ints, idle_ms: Ints) -> _Walk:
+    of_set = np.arange(len(counts)).repeat(counts)
+    step = USER_MESSAGE - rows["kind"].astype(np.int64)
+    time_ms = times_of(rows)
+    # Sorting leaves the rows of each set where they were.
+    order = (of_set << 46 | time_ms << 2 | step).argsort(kind="stable")
+    time_ms, step = time_ms[order], step[order]
     place = np.arange(len(order))
     is_user = step == _USER
     last_user = np.maximum.accumulate(np.where(is_user, place, -1))
     user_before = _shifted(last_user)
     close_before = _shifted(np.maximum.accumulate(np.where(step == _CLOSE, place, -1)))
     belongs = (
-        (user_before >= starts[conversation])
+        (user_before >= (counts.cumsum() - counts)[of_set])
         & (close_before < user_before)
-        & (time_ms <= time_ms[user_before] + idle_ms[conversation])
+        & (time_ms <= time_ms[user_before] + idle_ms[of_set])
     )
-    first = np.flatnonzero(is_user & ~belongs)
-    if not len(first):
-        return [Bill((), newest_ms) for newest_ms in settles_ms.tolist()]
-    session = np.cumsum(is_user & ~belongs) - 1
-    session_conversation = conversation[first]
+    opens = is_user & ~belongs
+    first = np.flatnonzero(opens)
+    session = opens.cumsum() - 1
     # Rows between a session's first and the next one's hold no user message but its own.
-    last_user_of_session = last_user[np.append(first[1:], len(place)) - 1]
-    session_settles_ms = time_ms[last_user_of_session] + idle_ms[session_conversation]
+    engaged = last_user[np.append(first[1:], len(place)) - 1] if len(first) else first
+    settles_ms = time_ms[engaged] + idle_ms[of_set[first]]
     closing = np.flatnonzero(belongs & (step == _CLOSE))
-    session_settles_ms[session[closing]] = time_ms[closing]
-    np.maximum.at(settles_ms, session_conversation, session_settles_ms)
+    settles_ms[session[closing]] = time_ms[closing]
+    is_member = is_user | (belongs & (step == _BOT))
+    line = indexes_of(rows)[order]
+    return _Walk(of_set, time_ms, line, is_user, is_member, session, first, settles_ms)
 
-    # The grid (section 6).
-    member = np.flatnonzero(is_user | (belongs & (step == _BOT)))
-    of = session[member]
-    last_ms = time_ms[member[np.append(np.flatnonzero(of[1:] != of[:-1]), len(member) - 1)]]
-    length_ms = block_ms[conversation[member]]
-    number = np.maximum(-((time_ms[first[of]] - time_ms[member]) // length_ms), 1)
-    begins = np.flatnonzero(np.append(True, (of[1:] != of[:-1]) | (number[1:] != number[:-1])))
-    users = np.add.reduceat(is_user[member].astype(np.int64), begins)
+
+def _blocks(walk: _Walk, block_ms: Ints, names: Sequence[tuple[str, str]]) -> tuple[Ints, list[Block]]:
+    """The blocks of all sessions in order, and the number of each one's session (section 6)."""
+    member = np.flatnonzero(walk.is_member)
+    of, time_ms = walk.session[member], walk.time_ms[member]
+    is_last = np.append(of[1:] != of[:-1], True)
+    last_ms = time_ms[is_last]
+    first_ms, length_ms = walk.time_ms[walk.first], block_ms[walk.of_set[walk.first]]
+    # The division rounded up; the first block has its own start too.
+    number = np.maximum(-((first_ms[of] - time_ms) // length_ms[of]), 1)
+    begins = np.flatnonzero(np.append(True, is_last[:-1] | (number[1:] != number[:-1])))
+    users = np.add.reduceat(walk.is_user[member].astype(np.int64), begins)
     messages = np.diff(np.append(begins, len(member)))
-    of, number, length_ms = of[begins], number[begins], length_ms[begins]
-    session_started_ms = time_ms[first[of]]
-    started_ms = session_started_ms + (number - 1) * length_ms
-    ended_ms = np.minimum(started_ms + length_ms, last_ms[of])
-    names = _names(first, time_ms, is_user, line, conversation, lines)
+    of, number = of[begins], number[begins]
+    started_ms = first_ms[of] + (number - 1) * length_ms[of]
+    ended_ms = np.minimum(started_ms + length_ms[of], last_ms[of])
+    columns = (
+        *(first_ms[of], number, started_ms, ended_ms, ended_ms - started_ms),
+        *(users, messages - users, walk.settles_ms[of]),
+    )
     blocks = [
         Block(session_started, block, started, ended, bot, 0, user, bots, user_id, channel, settles)
-        for session_started, block, started, ended, bot, user, bots, (user_id, channel), settles in zip(
-            session_started_ms.tolist(),
-            number.tolist(),
-            started_ms.tolist(),
-            ended_ms.tolist(),
-            (ended_ms - started_ms).tolist(),
-            users.tolist(),
-            (messages - users).tolist(),
-            [names[place] for place in of.tolist()],
-            session_settles_ms[of].tolist(),
+        for (user_id, channel), session_started, block, started, ended, bot, user, bots, settles in zip(
+            [names[session] for session in of.tolist()],
+            *(column.tolist() for column in columns),
             strict=True,
         )
     ]
-    ends = np.bincount(session_conversation[of], minlength=len(sets)).cumsum().tolist()
-    return [
-        Bill(tuple(blocks[begin:end]), settles)
-        for begin, end, settles in zip([0, *ends], ends, settles_ms.tolist(), strict=False)
-    ]
+    return of, blocks
 
 
 def _shifted(places: Ints) -> Ints:
@@ -107,35 +136,25 @@ def _shifted(places: Ints) -> Ints:
     return np.append(-1, places[:-1])
 
 
-def _names(
-    first: Ints,
-    time_ms: Ints,
-    is_user: NDArray[np.bool_],
-    line: Ints,
-    conversation: Ints,
-    lines: Sequence[str],
-) -> list[tuple[str, str]]:
+def _names(walk: _Walk, strings: Sequence[str]) -> list[tuple[str, str]]:
     """User and channel of each session's first user message; in one millisecond, the smaller."""
+    first, of_set, time_ms = walk.first, walk.of_set, walk.time_ms
     names = []
     of, table = -1, [""]
-    for at, number in zip(first.tolist(), conversation[first].tolist(), strict=True):
+    for line, number in zip(walk.line[first].tolist(), of_set[first].tolist(), strict=True):
         if number != of:
-            of, table = number, lines[number].split("\n")
-        _, user_id, channel = table[line[at]].split("|")
+            of, table = number, strings[number].split("\n")
+        _, user_id, channel = table[line].split("|")
         names.append((user_id, channel))
-    # Rows at a session's start, which another user message shares.
-    following = np.minimum(first + 1, len(time_ms) - 1)
-    rivalled = (
-        (following > first)
-        & is_user[following]
-        & (conversation[following] == conversation[first])
-        & (time_ms[following] == time_ms[first])
-    )
-    for session in np.flatnonzero(rivalled).tolist():
+    # Those whose next row is a user message of the same set and millisecond.
+    next_row = np.minimum(first + 1, len(time_ms) - 1)
+    tied = (next_row > first) & walk.is_user[next_row]
+    tied &= (of_set[next_row] == of_set[first]) & (time_ms[next_row] == time_ms[first])
+    for session in np.flatnonzero(tied).tolist():
         at = first[session]
-        alike = is_user[at:] & (time_ms[at:] == time_ms[at]) & (conversation[at:] == conversation[at])
-        rivals = line[at : at + (len(alike) if alike.all() else alike.argmin())].tolist()
-        table = lines[conversation[at]].split("\n")
+        alike = walk.is_user[at:] & (time_ms[at:] == time_ms[at]) & (of_set[at:] == of_set[at])
+        rivals = walk.line[at : at + (len(alike) if alike.all() else alike.argmin())].tolist()
+        table = strings[of_set[at]].split("\n")
         _, user_id, channel = min(table[index].split("|") for index in rivals)
         names[session] = (user_id, channel)
     return names
