@@ -29,7 +29,7 @@ _C1_CONTROL: Final = re.compile(b"\xc2[\x80-\x9f]")
 class OrdinaryEvent(Protocol):
     """An event with the fields of `schemas.events` as attributes, its time not read yet.
 
-    Data knows the `type` of its event too, and `author` and `handoff_id` are None where a type has none. It is
+    Data knows the `type` of its event too; `author` and `handoff_id` are None where a type has none. It is
     hashable: equal for events that differ in nothing but identity and time.
     """
 
