@@ -14,7 +14,7 @@ Facts are only ever added. This module knows nothing of spans, sessions or block
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from schemas.outcomes import Outcome
 
@@ -33,9 +33,6 @@ INDEX_MASK: Final = (1 << 24) - 1
 IDENTITY_MASK: Final = (1 << 64) - 1
 KIND_MASK: Final = (1 << 8) - 1
 
-# Later than any time: the earliest of none.
-NEVER_MS: Final = 1 << 62
-
 # Looking a member up on its enum costs more than the rest of a repeat.
 _FACT, _REPEAT, _CONFLICT = Outcome.FACT, Outcome.REPEAT, Outcome.CONFLICT
 
@@ -52,14 +49,6 @@ def digests_of(names: Iterable[str]) -> list[bytes]:
 
 # The arguments of `FactSet.add`: time_ms, kind, identity, handoff_id, user_id, channel.
 NewFact = tuple[int, int, int, str, str, str]
-
-
-class Added(NamedTuple):
-    """What came of adding facts: how many were new, how many in conflict, and the earliest time of those."""
-
-    facts: int
-    conflicts: int
-    earliest_ms: int
 
 
 class FactSet:
@@ -105,30 +94,6 @@ class FactSet:
         if index is None:
             index = self._new_line(line)
         return self._insert((time_ms << 8 | kind) << 88 | identity << 24 | index)
-
-    def add_all(self, facts: Iterable[NewFact]) -> Added:
-        """Do what `add` does for each of these facts, at half its cost."""
-        lines, winners, unsaved = self._lines, self._winners, self._unsaved
-        added = conflicts = 0
-        earliest_ms = NEVER_MS
-        for time_ms, kind, identity, handoff_id, user_id, channel in facts:
-            line = f"{handoff_id}|{user_id}|{channel}"
-            index = lines.get(line)
-            if index is None:
-                index = self._new_line(line)
-            fact = (time_ms << 8 | kind) << 88 | identity << 24 | index
-            known = winners.get(identity)
-            if known is None:
-                winners[identity] = fact
-                unsaved.append(fact)
-                added += 1
-            elif known == fact or self._insert_copy(identity, known, fact) is _REPEAT:
-                continue
-            else:
-                conflicts += 1
-            if time_ms < earliest_ms:
-                earliest_ms = time_ms
-        return Added(added, conflicts, earliest_ms)
 
     def merge(self, other: "FactSet") -> None:
         """Make this set the union of both; what it did not hold is unsaved here, even if saved there."""

@@ -6,12 +6,12 @@ order in which they came, which is how chunks of them are stored. Merging is set
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sessionizer.facts import FACT_BYTES, INDEX_MASK, NEVER_MS, USER_MESSAGE, Added, FactSet
+from sessionizer.facts import FACT_BYTES, INDEX_MASK, USER_MESSAGE, FactSet
 
 FACT: Final = np.dtype(
     [
@@ -28,6 +28,8 @@ FACT: Final = np.dtype(
 LARGE_FACTS: Final = 256
 """A set of more remembers its facts by identity: looking through it each time would cost n squared."""
 
+# Later than any time: the earliest of none.
+NEVER_MS: Final = 1 << 62
 _KIND: Final = 6
 _IDENTITY: Final = slice(7, 15)
 # Odd, so that different places stay different.
@@ -36,6 +38,14 @@ _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 Ints = NDArray[np.int64]
 Rows = NDArray[Any]
 """Facts, as rows of type FACT."""
+
+
+class Added(NamedTuple):
+    """What came of adding facts: how many were new, how many in conflict, and the earliest time of those."""
+
+    facts: int
+    conflicts: int
+    earliest_ms: int
 
 
 class PackedFacts:
@@ -99,7 +109,7 @@ class PackedFacts:
         self.is_plain &= are_plain
 
     def add(self, facts: bytes) -> Added:
-        """Add facts of which any may be known: what `FactSet.add_all` does."""
+        """Add facts of which any may be known: what `FactSet.add` does with each."""
         known = self._known_facts()
         added = conflicts = 0
         earliest_ms = NEVER_MS

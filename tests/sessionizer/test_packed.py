@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from schemas.outcomes import Outcome
 from sessionizer import packed
-from sessionizer.facts import CLOSED, FACT_BYTES, HANDOFF_ENDED, NEVER_MS, FactSet, NewFact
+from sessionizer.facts import CLOSED, FACT_BYTES, HANDOFF_ENDED, FactSet, NewFact
 from sessionizer.intake import fact_of
-from sessionizer.packed import NewFacts, PackedFacts, merge, pack
+from sessionizer.packed import NEVER_MS, NewFacts, PackedFacts, merge, pack
 from tests.sessionizer import hostile
 from tests.sessionizer.stories import timed
 
