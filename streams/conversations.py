@@ -75,29 +75,32 @@ class Conversation:
     def take(self, billed: Bill, shard: int, settled_before_ms: int, checkpoint: Checkpoint) -> None:
         """Put what changed since the last take into a checkpoint, with the bill of all facts."""
         key = conversation_key(self.kafka_key)
-        account_id, bot_id, conversation_id = self.names()
+        names = self.names()
         revision = self.facts.revision
         checkpoint.chunks.append(ChunkRow(key, revision, *self.facts.take_chunk()))
-        self._write(billed.blocks, shard, settled_before_ms, checkpoint)
+        self._write(billed.blocks, names, shard, settled_before_ms, checkpoint)
         self.settles_ms = billed.settles_ms
         self.late_before_ms = 0
         record_ids = b"".join([told[:ID_BYTES] for told in _split(self.told, TOLD_BYTES)])
         checkpoint.conversations.append(
-            ConversationRow(
-                *(key, account_id, bot_id, conversation_id),
-                *(shard, revision, self.settles_ms, record_ids),
-            )
+            ConversationRow(key, *names, shard, revision, self.settles_ms, record_ids)
         )
 
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, str, str]:
         """The ids of account, bot and conversation."""
-        return self.kafka_key.decode().split("|")
+        account_id, bot_id, conversation_id = self.kafka_key.decode().split("|")
+        return account_id, bot_id, conversation_id
 
     def _write(
-        self, blocks: Sequence[Block], shard: int, settled_before_ms: int, checkpoint: Checkpoint
+        self,
+        blocks: Sequence[Block],
+        names: tuple[str, str, str],
+        shard: int,
+        settled_before_ms: int,
+        checkpoint: Checkpoint,
     ) -> None:
         """Write the records of blocks that were not told as they are now, and void those that vanished."""
-        account_id, bot_id, conversation_id = self.names()
+        account_id, bot_id, conversation_id = names
         revision = self.facts.revision
         before = _split(self.told, TOLD_BYTES)
         now = []

@@ -261,11 +261,6 @@ class Reader:
         )
 
 
-def _key_of(data: Any) -> bytes:
-    subject = data.delivery_id if hasattr(data, "delivery_id") else data.conversation_id
-    return join_key(data.account_id, data.bot_id, subject)
-
-
 def _by_conversation(facts: Rows, lines: Ints, groups: Sequence[Any], keys: Sequence[bytes]) -> NewFacts:
     """These facts of the groups with these numbers, conversation by conversation."""
     conversations = _Numbers()
