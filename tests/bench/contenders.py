@@ -32,6 +32,7 @@ from tests.bench.processes import (
     Usage,
     started,
 )
+from tests.drills.watch import session
 
 POLL_SECONDS = 0.02
 TOPICS = (Topic.CONVERSATION, Topic.AGENT_HANDOFF, Topic.ALERT_DELIVERY)
@@ -202,21 +203,11 @@ def database(parts: Parts) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a database."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-@asynccontextmanager
 async def _ledger(parts: Parts) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
     """An empty ledger in a new database: its DSN, and a connection to look at it."""
     with database(parts) as dsn:
         await migrate(dsn)
-        async with connected(dsn) as connection:
+        async with session(dsn) as connection:
             yield dsn, connection
 
 
@@ -227,5 +218,5 @@ async def _positions(connection: asyncpg.Connection) -> dict[tuple[str, int], in
 
 async def _outcomes(dsn: str) -> Counter[str]:
     query = "select outcome, sum(records)::bigint from billing.outcome_count group by outcome"
-    async with connected(dsn) as connection:
+    async with session(dsn) as connection:
         return Counter(dict(await connection.fetch(query)))

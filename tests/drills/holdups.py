@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from tests.drills.watch import session
+
 POLL_SECONDS = 0.05
 
 LONGEST_WAIT = """
@@ -29,14 +31,13 @@ class HoldUp:
 async def watching_locks(dsn: str) -> AsyncIterator[HoldUp]:
     """Look in this block for workers that wait for a lock."""
     found = HoldUp()
-    connection = await asyncpg.connect(dsn)
-    looking = asyncio.create_task(_look(connection, found))
-    try:
-        yield found
-    finally:
-        looking.cancel()
-        await asyncio.wait([looking])
-        await connection.close()
+    async with session(dsn) as connection:
+        looking = asyncio.create_task(_look(connection, found))
+        try:
+            yield found
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
 
 
 async def _look(connection: asyncpg.Connection, found: HoldUp) -> None:

@@ -289,13 +289,9 @@ def _metric(text: str, name: str) -> float | None:
 
 
 async def _server_connections(dsn: str) -> dict[str, int]:
-    connection = await asyncpg.connect(
-        dsn, timeout=CONNECTION_TIMEOUT_SECONDS, command_timeout=CONNECTION_TIMEOUT_SECONDS
-    )
-    try:
+    limit = CONNECTION_TIMEOUT_SECONDS
+    async with session(dsn, timeout=limit, command_timeout=limit) as connection:
         return {name or "-": count for name, count in await connection.fetch(CONNECTIONS)}
-    finally:
-        await connection.close()
 
 
 # --- around it

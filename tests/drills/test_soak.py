@@ -6,7 +6,6 @@ import socket
 from itertools import count
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from quarterhour.parts import Parts
@@ -70,9 +69,7 @@ async def test_slices_say_what_the_whole_says(stage: Stage, tmp_path: Path) -> N
     )
     clean = await in_slices(lines)
     assert (clean.events, clean.compared, clean.wrong) == (whole.events, whole.compared, 0), clean.differences
-    connection = await asyncpg.connect(stage.dsn)
-    await connection.execute(DOUBLED)
-    await connection.close()
+    await stage.query(DOUBLED)
     wrong = await in_slices([*lines, b"never published"])
     assert [difference.partition(":")[0] for difference in wrong.differences] == [
         "session records",

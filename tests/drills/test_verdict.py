@@ -1,10 +1,9 @@
 """The verdict finds every kind of wrong: one row of a right ledger is altered, and it must say so."""
 
-import asyncpg
-
 from quarterhour.parts.topics import PARTITIONS
 from tests.drills.load import one_round
 from tests.drills.verdict import Verdict, judge, read_log
+from tests.drills.watch import session
 from tests.streams.stage import Stage, event, now_ms
 
 CORRUPTIONS = {
@@ -75,9 +74,6 @@ async def _judge(stage: Stage, dsn: str) -> Verdict:
 
 
 async def _execute(dsn: str, sql: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with session(dsn) as connection:
         status = await connection.execute(sql)
         assert not status.endswith(" 0"), f"nothing altered by {sql}"
-    finally:
-        await connection.close()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -59,11 +60,8 @@ class Watch:
 
     async def open_transactions(self) -> set[int]:
         """The client ports of the workers' connections that are in a transaction that has written."""
-        connection = await asyncpg.connect(self._dsn, timeout=5)
-        try:
+        async with session(self._dsn, timeout=5) as connection:
             return {port for (port,) in await connection.fetch(OPEN_TRANSACTIONS)}
-        finally:
-            await connection.close()
 
     async def ends(self) -> Mapping[Place, int]:
         """Where Kafka's log of each source partition ends; waits until Kafka answers."""
@@ -87,9 +85,9 @@ class Watch:
 
 
 @asynccontextmanager
-async def session(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to PostgreSQL for the length of this block."""
-    connection = await asyncpg.connect(dsn)
+async def session(dsn: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to PostgreSQL for the length of this block; the options are those of `asyncpg.connect`."""
+    connection = await asyncpg.connect(dsn, **options)
     try:
         yield connection
     finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from quarterhour.parts.topics import delete_topics
-from tests.bench.contenders import Contender, Crash, Outcome, Quarterhour, connected, database, unique
+from tests.bench.contenders import Contender, Crash, Outcome, Quarterhour, database, unique
 from tests.bench.events import SimpleSession
 from tests.bench.peers.installed import HERE, class_path_of, python_of
 from tests.bench.processes import (
@@ -26,6 +26,7 @@ from tests.bench.processes import (
     Interval,
     started,
 )
+from tests.drills.watch import session
 
 RESTART_LIMIT_SECONDS = 180.0
 QUIET_SECONDS = 10
@@ -104,7 +105,7 @@ class Peer(Contender):
         folder = self._folder / group
         folder.mkdir()
         with database(self._parts) as dsn:
-            async with connected(dsn) as connection:
+            async with session(dsn) as connection:
                 await connection.execute(TABLE)
             task = {
                 "brokers": brokers,
@@ -138,7 +139,7 @@ class Peer(Contender):
 
 async def _sessions(dsn: str) -> set[SimpleSession]:
     columns = ", ".join(SimpleSession._fields)
-    async with connected(dsn) as connection:
+    async with session(dsn) as connection:
         rows = await connection.fetch(f"select {columns} from session where messages > 0")
     return {SimpleSession(*row) for row in rows}
 
