@@ -38,7 +38,7 @@ async def cluster_id(brokers: str, security: Mapping[str, Any] = PLAIN) -> str |
     if not await _listens(brokers):
         return None  # without aiokafka's error lines in the log
     try:
-        async with _admin(brokers, security) as admin:
+        async with administration(brokers, security) as admin:
             found: str | None = (await admin.describe_cluster())["cluster_id"]
             return found
     except (KafkaError, OSError, TimeoutError):
@@ -53,7 +53,7 @@ async def create_topics(
     A topic that exists is left as it is, whatever its partitions and configuration.
     """
     topics = [_new_topic(name, partitions) for name, partitions in names_and_partitions.items()]
-    async with _admin(brokers, security) as admin:
+    async with administration(brokers, security) as admin:
         errors = (await admin.create_topics(topics)).to_object()["topic_errors"]
         for error in errors:
             if error["error_code"] not in (0, TopicAlreadyExistsError.errno):
@@ -65,7 +65,7 @@ async def create_topics(
 async def delete_topics(brokers: str, names: Collection[str], security: Mapping[str, Any] = PLAIN) -> None:
     """Delete topics, with all their records; those that do not exist are passed over."""
     if names:
-        async with _admin(brokers, security) as admin:
+        async with administration(brokers, security) as admin:
             await admin.delete_topics(list(names))
 
 
@@ -73,10 +73,10 @@ async def end_offsets(
     brokers: str, topics: Collection[str], security: Mapping[str, Any] = PLAIN
 ) -> dict[tuple[str, int], int]:
     """The position after the last record of each partition of those topics that exist."""
-    async with _admin(brokers, security) as admin:
+    async with administration(brokers, security) as admin:
         partitions = [
             TopicPartition(topic["topic"], partition["partition"])
-            for topic in await _described(admin, topics)
+            for topic in await describe_topics(admin, topics)
             for partition in topic["partitions"]
         ]
     if not partitions:
@@ -90,22 +90,7 @@ async def end_offsets(
         await consumer.stop()
 
 
-def _new_topic(name: str, partitions: int) -> NewTopic:
-    # As many copies as the cluster makes by default: -1, which aiokafka allows only beside an assignment.
-    return NewTopic(name, partitions, -1, replica_assignments={}, topic_configs=TOPIC_CONFIGURATION)
-
-
-@asynccontextmanager
-async def _admin(brokers: str, security: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers, request_timeout_ms=REQUEST_TIMEOUT_MS, **security)
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()
-
-
-async def _described(admin: AIOKafkaAdminClient, names: Iterable[str]) -> list[Any]:
+async def describe_topics(admin: AIOKafkaAdminClient, names: Iterable[str]) -> list[Any]:
     """What a broker says of these topics: any of them is asked, so one that has just died must not count."""
     deadline = time.monotonic() + REQUEST_TIMEOUT_MS / 1000
     while True:
@@ -115,6 +100,24 @@ async def _described(admin: AIOKafkaAdminClient, names: Iterable[str]) -> list[A
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def administration(
+    brokers: str, security: Mapping[str, Any] = PLAIN
+) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for an administrator's requests to a cluster, for the length of this block."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers, request_timeout_ms=REQUEST_TIMEOUT_MS, **security)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+def _new_topic(name: str, partitions: int) -> NewTopic:
+    # As many copies as the cluster makes by default: -1, which aiokafka allows only beside an assignment.
+    return NewTopic(name, partitions, -1, replica_assignments={}, topic_configs=TOPIC_CONFIGURATION)
 
 
 async def _listens(brokers: str) -> bool:
@@ -133,7 +136,7 @@ async def _listens(brokers: str) -> bool:
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, names_and_partitions: Mapping[str, int]) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _all_led(await _described(admin, names_and_partitions)):
+    while not _all_led(await describe_topics(admin, names_and_partitions)):
         if time.monotonic() > deadline:
             raise TimeoutError(
                 f"topics without leaders after {READY_TIMEOUT_S:.0f} s: {', '.join(names_and_partitions)}"

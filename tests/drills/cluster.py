@@ -9,13 +9,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from quarterhour.parts import Parts
 from quarterhour.parts.home import ADDRESS, Home
 from quarterhour.parts.kafka import Kafka, Node
-from quarterhour.parts.topics import PARTITIONS, TOPIC_CONFIGURATION, create_topics
+from quarterhour.parts.topics import (
+    PARTITIONS,
+    TOPIC_CONFIGURATION,
+    administration,
+    create_topics,
+    describe_topics,
+)
 from schemas.topics import Topic
 from tests.drills.link import Link, linked
 from tests.drills.stand import Stand, fresh_database, fresh_topics
@@ -84,7 +90,7 @@ class Cluster:
             NewTopic(name, -1, -1, dict(enumerate(nodes)), TOPIC_CONFIGURATION)
             for name, nodes in copies.items()
         ]
-        async with self._admin() as admin:
+        async with administration(self.brokers) as admin:
             await admin.create_topics(topics)
         counts = {name: len(nodes) for name, nodes in copies.items()}
         assert not await create_topics(self.brokers, counts), "not created as wanted"
@@ -98,7 +104,7 @@ class Cluster:
 
         async def found() -> int | None:
             with suppress(GroupCoordinatorNotAvailableError):
-                async with self._admin() as admin:
+                async with administration(self.brokers) as admin:
                     return await admin.find_coordinator(group)
 
         return await until(found, "the group has a coordinator")
@@ -113,21 +119,12 @@ class Cluster:
         await until(all_in_sync, "all copies are in sync")
 
     async def _partitions(self, topics: Sequence[str]) -> dict[Place, dict]:
-        async with self._admin() as admin:
+        async with administration(self.brokers) as admin:
             return {
                 (topic["topic"], partition["partition"]): partition
-                for topic in await admin.describe_topics(list(topics))
+                for topic in await describe_topics(admin, topics)
                 for partition in topic["partitions"]
             }
-
-    @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.brokers)
-        try:
-            await admin.start()
-            yield admin
-        finally:
-            await admin.close()
 
 
 @dataclass(frozen=True)

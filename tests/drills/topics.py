@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from itertools import cycle
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 
-from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics
+from quarterhour.parts.topics import PARTITIONS, administration, create_topics, delete_topics
 from schemas.topics import Topic
 from streams.exits import Exit
 from tests.drills.arena import Arena, Fault
@@ -88,14 +88,10 @@ async def _repartition(arena: Arena, counts: Mapping[Topic, int]) -> None:
 
 
 async def _add_partitions(arena: Arena, counts: Mapping[Topic, int]) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=arena.stand.brokers)
-    await admin.start()
-    try:
+    async with administration(arena.stand.brokers) as admin:
         await admin.create_partitions(
             {arena.stand.topics[topic]: NewPartitions(count) for topic, count in counts.items()}
         )
-    finally:
-        await admin.close()
 
 
 async def _made_anew(arena: Arena, slots: Sequence[Slot], state: State) -> list[Logged]:
