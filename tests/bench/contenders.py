@@ -37,6 +37,7 @@ from tests.drills.watch import session
 POLL_SECONDS = 0.02
 TOPICS = (Topic.CONVERSATION, Topic.AGENT_HANDOFF, Topic.ALERT_DELIVERY)
 
+Positions = dict[tuple[str, int], int]
 Meddle = Callable[[str], Awaitable[None]]
 """What a test does to a ledger, given its DSN, before it is compared."""
 
@@ -116,8 +117,8 @@ class Quarterhour(Contender):
         """Run it once, then compare its ledger with the reference model."""
         async with _ledger(self._parts) as (dsn, connection):
             async with self._worker(self._environment(dsn)) as process:
-                first = await self._poll(process, connection, bool, START_LIMIT_SECONDS)
-                end = await self._poll(process, connection, self.events.ends.__eq__, RUN_LIMIT_SECONDS)
+                first = await _saved(process, connection, bool, START_LIMIT_SECONDS)
+                end = await _saved(process, connection, self.events.ends.__eq__, RUN_LIMIT_SECONDS)
                 await process.ended()
             if self.meddle:
                 await self.meddle(dsn)
@@ -129,11 +130,11 @@ class Quarterhour(Contender):
         async with _ledger(self._parts) as (dsn, connection):
             environment = self._environment(dsn)
             async with self._worker(environment) as process:
-                await self._poll(process, connection, bool, START_LIMIT_SECONDS)
+                await _saved(process, connection, bool, START_LIMIT_SECONDS)
                 await process.kill(after_seconds)
             read = sum((await _positions(connection)).values())
             async with self._worker(environment) as process:
-                await self._poll(process, connection, self.events.ends.__eq__, RUN_LIMIT_SECONDS)
+                await _saved(process, connection, self.events.ends.__eq__, RUN_LIMIT_SECONDS)
                 await process.ended()
             return Crash(read / self.events.count, *await self._compare(dsn))
 
@@ -154,23 +155,6 @@ class Quarterhour(Contender):
             }
         )
 
-    async def _poll(
-        self,
-        process: Contestant,
-        connection: asyncpg.Connection,
-        is_so: Callable[[dict[tuple[str, int], int]], bool],
-        limit_seconds: float,
-    ) -> Usage:
-        """Wait until this holds of the ledger's positions."""
-        try:
-            async with asyncio.timeout(limit_seconds):
-                while not is_so(await _positions(connection)):
-                    process.usage()  # raises if it has ended
-                    await asyncio.sleep(POLL_SECONDS)
-                return process.usage()
-        except TimeoutError:
-            raise process.failed(f"did not get there within {limit_seconds:.0f} s") from None
-
     async def _compare(self, dsn: str) -> tuple[int, tuple[str, ...]]:
         """The number of wrong records, and what is to be said of them and of the outcomes."""
         found = [record async for record in read_session_records(dsn)]
@@ -189,6 +173,18 @@ _PRODUCT = (sys.executable, "-m", "quarterhour")
 def unique() -> str:
     """A name that nothing else has."""
     return f"bench-{uuid.uuid4().hex[:12]}"
+
+
+async def reached(process: Contestant, holds: Callable[[], Awaitable[bool]], limit_seconds: float) -> Usage:
+    """Wait until this holds and return what the process has used; raises `BenchFailed` if it ends before."""
+    try:
+        async with asyncio.timeout(limit_seconds):
+            while not await holds():
+                process.usage()
+                await asyncio.sleep(POLL_SECONDS)
+            return process.usage()
+    except TimeoutError:
+        raise process.failed(f"did not get there within {limit_seconds:.0f} s") from None
 
 
 @contextmanager
@@ -211,7 +207,21 @@ async def _ledger(parts: Parts) -> AsyncIterator[tuple[str, asyncpg.Connection]]
             yield dsn, connection
 
 
-async def _positions(connection: asyncpg.Connection) -> dict[tuple[str, int], int]:
+async def _saved(
+    process: Contestant,
+    connection: asyncpg.Connection,
+    is_so: Callable[[Positions], bool],
+    limit_seconds: float,
+) -> Usage:
+    """Wait until this holds of the ledger's positions."""
+
+    async def holds() -> bool:
+        return is_so(await _positions(connection))
+
+    return await reached(process, holds, limit_seconds)
+
+
+async def _positions(connection: asyncpg.Connection) -> Positions:
     rows = await connection.fetch("select topic, partition, next_offset from billing.source_partition")
     return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 

@@ -6,7 +6,6 @@ last row is committed. Its table of sessions is compared with those of the simpl
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -15,8 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from quarterhour.parts.topics import delete_topics
-from tests.bench.contenders import Contender, Crash, Outcome, Quarterhour, database, unique
+from quarterhour.parts.topics import administration, delete_topics
+from tests.bench.contenders import Contender, Crash, Outcome, Quarterhour, database, reached, unique
 from tests.bench.events import SimpleSession
 from tests.bench.peers.installed import HERE, class_path_of, python_of
 from tests.bench.processes import (
@@ -29,8 +28,6 @@ from tests.bench.processes import (
 from tests.drills.watch import session
 
 RESTART_LIMIT_SECONDS = 180.0
-QUIET_SECONDS = 10
-"""After a restart nothing more is expected of a peer whose table has not changed for so long."""
 TABLE = """
 create table session (
   conversation text, opened_ms bigint, started_ms bigint, ended_ms bigint, messages int, blocks int,
@@ -41,9 +38,10 @@ MADE_TOPICS = ("__assignor-__leader", "sessions-changelog")
 
 
 class Place(NamedTuple):
-    """Where a peer runs once: its database, and the command that starts it there, as often as need be."""
+    """Where a peer runs: its database and consumer group, and the command that starts it there each time."""
 
     dsn: str
+    group: str
     command: list[str]
 
 
@@ -81,7 +79,7 @@ class Peer(Contender):
         return Outcome(self.events.count, interval, wrong)
 
     async def crash(self, after_seconds: float) -> Crash | None:
-        """Kill it, start it again and wait until its sessions are right or nothing more comes."""
+        """Kill it, start it again and wait until it has read all."""
         if not (self.keeps_sessions and self.survives):
             return None
         async with self._place() as place:
@@ -94,7 +92,7 @@ class Peer(Contender):
                 if self.ends:
                     await process.hear("done", RUN_LIMIT_SECONDS)
                 else:
-                    await self._settle(place.dsn)
+                    await self._committed(process, place.group)
             found = await _sessions(place.dsn)
         expected = sum(session.messages for session in self.events.simple_sessions)
         return Crash(saved / expected, self._wrong(found))
@@ -115,7 +113,7 @@ class Peer(Contender):
                 "folder": str(folder),
                 "topics": self._topics,
             }
-            yield Place(dsn, [*self.command(self._home), json.dumps(task)])
+            yield Place(dsn, group, [*self.command(self._home), json.dumps(task)])
         await delete_topics(brokers, [f"{group}-{topic}" for topic in MADE_TOPICS])
 
     @asynccontextmanager
@@ -123,15 +121,16 @@ class Peer(Contender):
         async with started(self.program, place.command, self._folder, os.environ) as process:
             yield process
 
-    async def _settle(self, dsn: str) -> None:
-        """Wait until the sessions are right or nothing more comes."""
-        found: set[SimpleSession] = set()
-        quiet = 0
-        async with asyncio.timeout(RUN_LIMIT_SECONDS):
-            while quiet < QUIET_SECONDS and found != self.events.simple_sessions:
-                await asyncio.sleep(1)
-                before, found = found, await _sessions(dsn)
-                quiet = quiet + 1 if found == before else 0
+    async def _committed(self, process: Contestant, group: str) -> None:
+        """Wait until its group has committed the ends of the topics: its rows are written by then."""
+        async with administration(self._parts.kafka.brokers) as admin:
+
+            async def holds() -> bool:
+                offsets = await admin.list_consumer_group_offsets(group)
+                found = {(place.topic, place.partition): at.offset for place, at in offsets.items()}
+                return all(found.get(place, 0) >= end for place, end in self.events.ends.items())
+
+            await reached(process, holds, RUN_LIMIT_SECONDS)
 
     def _wrong(self, found: set[SimpleSession]) -> int:
         return len({session[:2] for session in found ^ self.events.simple_sessions})
