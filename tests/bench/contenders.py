@@ -10,8 +10,8 @@ import sys
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -21,7 +21,6 @@ import asyncpg
 from quarterhour.comparing import compare
 from quarterhour.parts import Parts
 from schemas.topics import Topic
-from sinks.migrate import migrate
 from sinks.views import read_session_records
 from tests.bench.events import Events
 from tests.bench.processes import (
@@ -32,6 +31,7 @@ from tests.bench.processes import (
     Usage,
     started,
 )
+from tests.drills.stand import fresh_database
 from tests.drills.watch import session
 
 POLL_SECONDS = 0.02
@@ -115,7 +115,7 @@ class Quarterhour(Contender):
 
     async def run(self) -> Outcome:
         """Run it once, then compare its ledger with the reference model."""
-        async with _ledger(self._parts) as (dsn, connection):
+        async with fresh_database(self._parts) as dsn, session(dsn) as connection:
             async with self._worker(self._environment(dsn)) as process:
                 first = await _saved(process, connection, bool, START_LIMIT_SECONDS)
                 end = await _saved(process, connection, self.events.ends.__eq__, RUN_LIMIT_SECONDS)
@@ -127,7 +127,7 @@ class Quarterhour(Contender):
 
     async def crash(self, after_seconds: float) -> Crash:
         """Kill its worker, start another, then compare the ledger with the reference model."""
-        async with _ledger(self._parts) as (dsn, connection):
+        async with fresh_database(self._parts) as dsn, session(dsn) as connection:
             environment = self._environment(dsn)
             async with self._worker(environment) as process:
                 await _saved(process, connection, bool, START_LIMIT_SECONDS)
@@ -185,26 +185,6 @@ async def reached(process: Contestant, holds: Callable[[], Awaitable[bool]], lim
             return process.usage()
     except TimeoutError:
         raise process.failed(f"did not get there within {limit_seconds:.0f} s") from None
-
-
-@contextmanager
-def database(parts: Parts) -> Iterator[str]:
-    """The DSN of a new, empty database, which is dropped at the end."""
-    name = unique()
-    parts.postgres.create_database(name)
-    try:
-        yield parts.postgres.dsn(name)
-    finally:
-        parts.postgres.query(f'drop database "{name}" with (force)', "postgres")
-
-
-@asynccontextmanager
-async def _ledger(parts: Parts) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
-    """An empty ledger in a new database: its DSN, and a connection to look at it."""
-    with database(parts) as dsn:
-        await migrate(dsn)
-        async with session(dsn) as connection:
-            yield dsn, connection
 
 
 async def _saved(

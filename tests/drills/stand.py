@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,17 @@ async def fresh_topics(brokers: str) -> AsyncIterator[dict[Topic, str]]:
 @asynccontextmanager
 async def fresh_database(parts: Parts) -> AsyncIterator[str]:
     """A database with the schema of this version; dropped at the end."""
-    name = f"drill-{uuid.uuid4().hex[:12]}"
+    with empty_database(parts) as dsn:
+        await migrate(dsn)
+        yield dsn
+
+
+@contextmanager
+def empty_database(parts: Parts) -> Iterator[str]:
+    """A database with nothing in it; dropped at the end."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
     parts.postgres.create_database(name)
-    dsn = parts.postgres.dsn(name)
-    await migrate(dsn)
-    yield dsn
-    parts.postgres.query(f'drop database "{name}" with (force)', "postgres")
+    try:
+        yield parts.postgres.dsn(name)
+    finally:
+        parts.postgres.query(f'drop database "{name}" with (force)', "postgres")

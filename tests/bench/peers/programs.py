@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from quarterhour.parts.topics import administration, delete_topics
-from tests.bench.contenders import Contender, Crash, Outcome, Quarterhour, database, reached, unique
+from tests.bench.contenders import Contender, Crash, Outcome, Quarterhour, reached, unique
 from tests.bench.events import SimpleSession
 from tests.bench.peers.installed import HERE, class_path_of, python_of
 from tests.bench.processes import (
@@ -25,6 +25,7 @@ from tests.bench.processes import (
     Interval,
     started,
 )
+from tests.drills.stand import empty_database
 from tests.drills.watch import session
 
 RESTART_LIMIT_SECONDS = 180.0
@@ -102,7 +103,7 @@ class Peer(Contender):
         group, brokers = unique(), self._parts.kafka.brokers
         folder = self._folder / group
         folder.mkdir()
-        with database(self._parts) as dsn:
+        with empty_database(self._parts) as dsn:
             async with session(dsn) as connection:
                 await connection.execute(TABLE)
             task = {
