@@ -12,9 +12,10 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from quarterhour.parts.topics import end_offsets
+from tests.streams.stage import until
 
 POLL_SECONDS = 0.03
-ENDS_TRIES = 60
+ENDS_LIMIT_SECONDS = 120.0
 
 AWAY = (
     *(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError),
@@ -65,14 +66,13 @@ class Watch:
 
     async def ends(self) -> Mapping[Place, int]:
         """Where Kafka's log of each source partition ends; waits until Kafka answers."""
-        for tries_left in reversed(range(ENDS_TRIES)):
-            try:
+
+        async def answered() -> Mapping[Place, int] | None:
+            with suppress(KafkaError, OSError):
                 return await end_offsets(self._brokers, self._topics)
-            except (KafkaError, OSError):
-                if not tries_left:
-                    raise
-                await asyncio.sleep(1)
-        raise AssertionError("unreachable")
+            return None
+
+        return await until(answered, "Kafka answers", ENDS_LIMIT_SECONDS)
 
     def has_saved(self, ends: Mapping[Place, int]) -> bool:
         """Whether all up to these ends is saved."""
