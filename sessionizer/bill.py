@@ -10,7 +10,7 @@ from sessionizer.clock import WALL_CLOCK, BotClock
 from sessionizer.facts import KIND_MASK, KIND_SHIFT, TIME_SHIFT, USER_MESSAGE, FactSet
 from sessionizer.rules import RuleSet
 from sessionizer.sessions import activity_of, first_user_of, sessions_of, settles_ms_of
-from sessionizer.spans import merged, spans_of
+from sessionizer.spans import merged, moments_of, spans_of
 
 __all__ = ["ALGORITHM", "Bill", "Block", "bill"]
 
@@ -45,7 +45,7 @@ def bill(facts: FactSet, rules: RuleSet) -> Bill:
 
 def _clocks(facts: FactSet, handoff_timeout_ms: int) -> tuple[BotClock, BotClock]:
     """Return the bot clock, and the one on which spans without an `ended` run their whole timeout."""
-    spans = spans_of(facts, handoff_timeout_ms)
+    spans = spans_of(moments_of(facts), handoff_timeout_ms)
     clock = BotClock(merged((span.start_ms, span.end_ms) for span in spans))
     uncut_clock = BotClock(merged((span.start_ms, span.latest_end_ms) for span in spans))
     return clock, uncut_clock

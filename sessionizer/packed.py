@@ -4,14 +4,16 @@ A `PackedFacts` holds what a `FactSet` holds in a tenth of the memory: its facts
 order in which they came, which is how chunks of them are stored. Merging is set union here too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sessionizer.facts import FACT_BYTES, INDEX_MASK, USER_MESSAGE, FactSet
+from sessionizer.facts import FACT_BYTES, INDEX_MASK, FactSet
 
 FACT: Final = np.dtype(
     [
@@ -28,9 +30,6 @@ FACT: Final = np.dtype(
 LARGE_FACTS: Final = 256
 """A set of more remembers its facts by identity: looking through it each time would cost n squared."""
 
-# Later than any time: the earliest of none.
-NEVER_MS: Final = 1 << 62
-_KIND: Final = 6
 _IDENTITY: Final = slice(7, 15)
 # Odd, so that different places stay different.
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -40,18 +39,19 @@ Rows = NDArray[Any]
 """Facts, as rows of type FACT."""
 
 
-class Added(NamedTuple):
-    """What came of adding facts: how many were new, how many in conflict, and the earliest time of those."""
+class Merged(NamedTuple):
+    """What came of adding facts to many sets."""
 
     facts: int
     conflicts: int
-    earliest_ms: int
+    changed: Sequence[int]
+    """The places of the sets that grew."""
 
 
 class PackedFacts:
     """The facts of one conversation, losing copies included."""
 
-    __slots__ = ("_known", "_places", "_saved_facts", "_saved_strings", "facts", "is_plain", "strings")
+    __slots__ = ("_known", "_places", "_saved_facts", "_saved_strings", "all_win", "facts", "strings")
 
     def __init__(self, facts: bytes = b"", strings: str = "") -> None:
         """All of these are saved; `strings` is the table as `FactSet` has it, a string a line."""
@@ -59,8 +59,8 @@ class PackedFacts:
             raise ValueError(f"stored facts of {len(facts)} bytes are not a multiple of {FACT_BYTES}")
         self.facts: bytes | bytearray = facts
         self.strings = strings
-        self.is_plain = _are_plain(facts)
-        """Messages and closes only, no two of which share an identity."""
+        self.all_win = _all_win(facts)
+        """Whether no two facts share an identity."""
         self._saved_facts = len(facts)
         self._saved_strings = len(strings)
         # Of a large set: the facts by identity, and the places of its strings.
@@ -103,29 +103,25 @@ class PackedFacts:
             self.strings += line_end
         return index
 
-    def extend(self, facts: bytes, *, are_plain: bool) -> None:
+    def extend(self, facts: bytes) -> None:
         """Add facts none of whose identities is known."""
         self.facts += facts
-        self.is_plain &= are_plain
 
-    def add(self, facts: bytes) -> Added:
-        """Add facts of which any may be known: what `FactSet.add` does with each."""
+    def add(self, facts: bytes) -> tuple[int, int]:
+        """Add facts of which any may be known, as `FactSet.add`: how many were new, and in conflict."""
         known = self._known_facts()
         added = conflicts = 0
-        earliest_ms = NEVER_MS
         for fact in _split(facts):
             first = known.setdefault(fact[_IDENTITY], fact)
             if first is fact:
                 added += 1
-                self.is_plain &= fact[_KIND] <= USER_MESSAGE
             elif first == fact or self._holds(fact):
                 continue
             else:
                 conflicts += 1
-                self.is_plain = False
+                self.all_win = False
             self.facts += fact
-            earliest_ms = min(earliest_ms, int.from_bytes(fact[:_KIND], "big", signed=True))
-        return Added(added, conflicts, earliest_ms)
+        return added, conflicts
 
     def take_chunk(self) -> tuple[bytes, str]:
         """Return the facts and the strings added since the last take, and count them as saved from now on."""
@@ -151,9 +147,24 @@ class PackedFacts:
         return at >= 0
 
 
+@dataclass(slots=True, eq=False)
+class Origins:
+    """Where facts come from, by number: the Kafka key of a conversation, and a string as `FactSet` has it."""
+
+    keys: list[bytes] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+class ReadFacts(NamedTuple):
+    """Facts in the order in which they were read; the index of each is the number of its origin."""
+
+    rows: Rows
+    origins: Origins
+
+
 @dataclass(slots=True)
 class NewFacts:
-    """Facts read together, conversation by conversation; within one in the order in which they were read."""
+    """Facts to add, conversation by conversation; within one in the order in which they were read."""
 
     keys: list[bytes] = field(default_factory=list)
     """The Kafka keys of the conversations."""
@@ -162,33 +173,63 @@ class NewFacts:
     rows: Rows = field(default_factory=lambda: np.empty(0, FACT))
     """The facts; the index of each leads into `lines`."""
     lines: list[tuple[int, str]] = field(default_factory=list)
-    """Strings as in a table of `FactSet`, each with the place of its conversation in `keys`."""
+    """Strings, each with the place of its conversation in `keys`."""
 
 
-def merge(held: Sequence[PackedFacts], new: NewFacts) -> list[Added]:
+def by_conversation(read: Iterable[ReadFacts]) -> NewFacts:
+    """Gather facts that were read. Those of the same origins should follow each other."""
+    numbers: dict[bytes, int] = {}
+    lines: list[tuple[int, str]] = []
+    all_rows, all_places = [np.empty(0, FACT)], [np.empty(0, np.int64)]
+    for origins, parts in groupby(read, attrgetter("origins")):
+        rows = np.concatenate([part.rows for part in parts], dtype=FACT)
+        of = indexes_of(rows)
+        used = np.flatnonzero(np.bincount(of, minlength=len(origins.keys)))
+        places = [numbers.setdefault(origins.keys[origin], len(numbers)) for origin in used.tolist()]
+        line_of = np.zeros(len(origins.keys), np.int64)
+        line_of[used] = np.arange(len(lines), len(lines) + len(used))
+        place_of = np.zeros(len(origins.keys), np.int64)
+        place_of[used] = places
+        lines += zip(places, [origins.lines[origin] for origin in used.tolist()], strict=True)
+        _set_indexes(rows, line_of[of])
+        all_rows.append(rows)
+        all_places.append(place_of[of])
+    place = np.concatenate(all_places)
+    counts = np.bincount(place, minlength=len(numbers))
+    # Numbers of 16 bits are sorted in one go.
+    order = (place.astype(np.uint16) if len(numbers) <= 1 << 16 else place).argsort(kind="stable")
+    return NewFacts(
+        list(numbers), [0, *counts.cumsum().tolist()], np.concatenate(all_rows, dtype=FACT)[order], lines
+    )
+
+
+def merge(held: Sequence[PackedFacts], new: NewFacts) -> Merged:
     """Add its new facts to what is held of each conversation, given in the order of `new.keys`.
 
     `new` is of no use then: its rows lead into the tables of strings of the sets.
     """
     if not held:
-        return []
-    rows, starts = new.rows, np.array(new.bounds[:-1])
+        return Merged(0, 0, ())
+    rows = new.rows
     indexes = np.array([held[place].index_of(line) for place, line in new.lines])
     _set_indexes(rows, indexes[indexes_of(rows)])
     doubtful = _doubtful(held, rows, np.diff(new.bounds))
-    earliest_ms = np.minimum.reduceat(times_of(rows), starts).tolist()
-    are_plain = (np.maximum.reduceat(rows["kind"], starts) <= USER_MESSAGE).tolist()
     stored = rows.tobytes()
-    result = []
-    for place, facts in enumerate(held):
-        begin, end = new.bounds[place], new.bounds[place + 1]
-        chunk = stored[begin * FACT_BYTES : end * FACT_BYTES]
+    ends = [bound * FACT_BYTES for bound in new.bounds]
+    added = conflicts = 0
+    changed = []
+    for place, (facts, begin, end) in enumerate(zip(held, ends, ends[1:], strict=False)):
         if facts.is_large or place in doubtful:
-            result.append(facts.add(chunk))
+            its_added, its_conflicts = facts.add(stored[begin:end])
+            if not its_added and not its_conflicts:
+                continue
+            added += its_added
+            conflicts += its_conflicts
         else:
-            facts.extend(chunk, are_plain=are_plain[place])
-            result.append(Added(end - begin, 0, earliest_ms[place]))
-    return result
+            facts.extend(stored[begin:end])
+            added += (end - begin) // FACT_BYTES
+        changed.append(place)
+    return Merged(added, conflicts, changed)
 
 
 def _doubtful(held: Sequence[PackedFacts], rows: Rows, counts: Ints) -> set[int]:
@@ -216,7 +257,7 @@ def _marks(rows: Rows, places: Ints) -> NDArray[np.uint64]:
     return marks
 
 
-def pack(times_ms: Ints, kinds: Ints, identities: NDArray[np.uint64], indexes: Ints) -> Rows:
+def pack(times_ms: Ints, kinds: NDArray[Any], identities: NDArray[np.uint64], indexes: Ints) -> Rows:
     """Return facts given by columns as rows."""
     rows = np.empty(len(times_ms), FACT)
     rows["time_high"] = times_ms >> 32
@@ -244,11 +285,11 @@ def _set_indexes(rows: Rows, indexes: Ints) -> None:
     rows["index_low"] = indexes & 0xFFFF
 
 
-def _are_plain(facts: bytes) -> bool:
+def _all_win(facts: bytes) -> bool:
     if not facts:
         return True
-    rows = np.frombuffer(facts, FACT)
-    return bool((rows["kind"] <= USER_MESSAGE).all()) and len(np.unique(rows["identity"])) == len(rows)
+    identities = np.frombuffer(facts, FACT)["identity"]
+    return len(np.unique(identities)) == len(identities)
 
 
 def _split(facts: bytes) -> list[bytes]:

@@ -14,6 +14,8 @@ MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 SHORTEST_IDLE_TIMEOUT_MS: Final = 5 * MINUTE_MS
 LONGEST_IDLE_TIMEOUT_MS: Final = 14 * DAY_MS
+LONGEST_MS: Final = 36_500 * DAY_MS
+"""Of a block and a handoff timeout: times of bills stay such as sessionizer.bills can reckon with."""
 
 
 class InvalidRules(ValueError):
@@ -34,12 +36,14 @@ class RuleSet:
     bot_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.block_ms < 1:
-            raise InvalidRules(f"block_ms is {self.block_ms}: at least 1 is allowed")
+        for name, length_ms in (
+            ("block_ms", self.block_ms),
+            ("handoff_timeout_ms", self.handoff_timeout_ms),
+        ):
+            if not 1 <= length_ms <= LONGEST_MS:
+                raise InvalidRules(f"{name} is {length_ms}: 1 ms to 100 years are allowed")
         if not SHORTEST_IDLE_TIMEOUT_MS <= self.idle_timeout_ms <= LONGEST_IDLE_TIMEOUT_MS:
             raise InvalidRules(f"idle_timeout_ms is {self.idle_timeout_ms}: 5 minutes to 14 days are allowed")
-        if self.handoff_timeout_ms < 1:
-            raise InvalidRules(f"handoff_timeout_ms is {self.handoff_timeout_ms}: at least 1 is allowed")
         if (self.account_id is None) != (self.bot_id is None):
             raise InvalidRules("a rule set names both account_id and bot_id, or neither")
 

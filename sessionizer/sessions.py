@@ -26,7 +26,7 @@ BOT: Final = 1
 EDGE: Final = 2
 CLOSE: Final = 3
 
-_STEP_OF_KIND: Final = {USER_MESSAGE: USER, BOT_MESSAGE: BOT, CLOSED: CLOSE}
+STEP_OF_KIND: Final = {USER_MESSAGE: USER, BOT_MESSAGE: BOT, CLOSED: CLOSE}
 
 # time_ms, step (USER, BOT, EDGE or CLOSE), bot time, and the fact it comes from (0 for the end of a span)
 Activity = tuple[int, int, int, int]
@@ -46,7 +46,7 @@ def activity_of(talk: Iterable[int], clock: BotClock) -> list[Activity]:
 
     `talk` are messages and closes, packed.
     """
-    steps = _STEP_OF_KIND
+    steps = STEP_OF_KIND
     activity = [
         (fact >> TIME_SHIFT, steps[fact >> KIND_SHIFT & KIND_MASK], fact >> TIME_SHIFT, fact) for fact in talk
     ]

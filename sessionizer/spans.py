@@ -6,7 +6,7 @@ A span is half-open. This module does not know the bot clock, nor who said what 
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sessionizer.facts import (
     CLOSED,
@@ -22,6 +22,17 @@ from sessionizer.facts import (
 Interval = tuple[int, int]
 
 
+_KINDS: Final = (CLOSED, HANDOFF_ENDED, HANDOFF_STARTED)
+
+
+class Moment(NamedTuple):
+    """A handoff's start or end, or a close, whose handoff id is none."""
+
+    time_ms: int
+    kind: int
+    handoff_id: str
+
+
 class Span(NamedTuple):
     """One handoff's time with a human, before merging; it may be empty."""
 
@@ -31,21 +42,28 @@ class Span(NamedTuple):
     """Where it ends if no event cuts it: `end_ms` if an `ended` closed it, else its whole handoff timeout."""
 
 
-def spans_of(facts: FactSet, handoff_timeout_ms: int) -> list[Span]:
-    """Return the spans of every handoff, unmerged and in no order."""
+def moments_of(facts: FactSet) -> list[Moment]:
+    """Return the handoffs and closes among the winners, in order."""
+    lines = facts.lines()
+    return [
+        Moment(fact >> TIME_SHIFT, kind, lines[fact & INDEX_MASK].partition("|")[0])
+        for fact in sorted(facts.winners())
+        if (kind := fact >> KIND_SHIFT & KIND_MASK) in _KINDS
+    ]
+
+
+def spans_of(moments: Iterable[Moment], handoff_timeout_ms: int) -> list[Span]:
+    """Return the spans of every handoff, unmerged and in no order, given moments in the order of time."""
     closes: list[int] = []
     starts: dict[str, list[int]] = defaultdict(list)
     ends: dict[str, list[int]] = defaultdict(list)
-    lines = facts.lines()
-    for fact in sorted(facts.winners()):
-        kind = fact >> KIND_SHIFT & KIND_MASK
-        handoff_id = lines[fact & INDEX_MASK].split("|", 1)[0]
+    for time_ms, kind, handoff_id in moments:
         if kind == CLOSED:
-            closes.append(fact >> TIME_SHIFT)
+            closes.append(time_ms)
         elif kind == HANDOFF_STARTED:
-            starts[handoff_id].append(fact >> TIME_SHIFT)
-        elif kind == HANDOFF_ENDED:
-            ends[handoff_id].append(fact >> TIME_SHIFT)
+            starts[handoff_id].append(time_ms)
+        else:
+            ends[handoff_id].append(time_ms)
     return [
         span
         for handoff_id, times in starts.items()

@@ -9,23 +9,34 @@ them is done for all conversations of a batch, or of a checkpoint, at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
-from itertools import chain, repeat
+from itertools import accumulate
+from operator import eq
+from typing import NamedTuple
+
+import numpy as np
 
 from schemas.outcomes import Outcome
-from sessionizer.bill import Bill, Block, bill
-from sessionizer.bills import MOST_CONVERSATIONS, bill_plain
-from sessionizer.ids import usage_session_bytes
-from sessionizer.packed import NewFacts, PackedFacts, merge
+from sessionizer.bill import bill
+from sessionizer.bills import MOST_CONVERSATIONS, Bills, bill_many
+from sessionizer.ids import usage_session_ids
+from sessionizer.packed import NewFacts, PackedFacts, ReadFacts, by_conversation, merge, times_of
 from sessionizer.rules import RuleBook, RuleSet
-from sinks.ledger import Checkpoint, ChunkRow, ConversationRow, RecordRow, StoredConversation, VoidRow
+from sinks.ledger import (
+    Checkpoint,
+    ChunkRow,
+    ConversationRow,
+    OutcomeKey,
+    RecordRow,
+    SourcePartition,
+    StoredConversation,
+    VoidRow,
+)
 
 ID_BYTES = 16
 HASH_BYTES = 8
-TOLD_BYTES = ID_BYTES + HASH_BYTES
-NOTHING_TOLD = bytes(HASH_BYTES)
 CONVERSATION_BYTES = 600
 """What a conversation in memory takes beside its facts and strings, about."""
 # Conversations that settle within so long of each other leave memory together.
@@ -44,14 +55,18 @@ class CorruptFacts(Exception):
 class Conversation:
     """One conversation: its facts, and what of their bill the ledger has been told."""
 
-    __slots__ = ("facts", "is_queued", "kafka_key", "late_before_ms", "settles_ms", "told")
+    __slots__ = (
+        "facts", "hashes", "is_queued", "kafka_key", "late_before_ms", "record_ids", "settles_ms",
+    )  # fmt: skip
 
     def __init__(self, kafka_key: bytes, facts: PackedFacts) -> None:
         self.kafka_key = kafka_key
         self.facts = facts
         self.settles_ms = 0
-        # The records that exist, in the order of the bill: the id of each, and a hash of what was told of it.
-        self.told = b""
+        self.record_ids = b""
+        """Of the records that exist, in the order of the bill."""
+        self.hashes = b""
+        """Of what the ledger was told of each, as far as that is known."""
         # A fact came when sessions that settle before this had settled: what it adds to them corrects.
         self.late_before_ms = 0
         self.is_queued = False
@@ -67,68 +82,24 @@ class Conversation:
                 f"the ledger says {stored.revision} facts and holds {conversation.facts.revision}"
             )
         conversation.settles_ms = stored.settles_ms
-        conversation.told = b"".join(
-            [session_id + NOTHING_TOLD for session_id in _split(stored.record_ids, ID_BYTES)]
-        )
+        conversation.record_ids = stored.record_ids
         return conversation
-
-    def take(self, billed: Bill, shard: int, settled_before_ms: int, checkpoint: Checkpoint) -> None:
-        """Put what changed since the last take into a checkpoint, with the bill of all facts."""
-        key = conversation_key(self.kafka_key)
-        names = self.names()
-        revision = self.facts.revision
-        checkpoint.chunks.append(ChunkRow(key, revision, *self.facts.take_chunk()))
-        self._write(billed.blocks, names, shard, settled_before_ms, checkpoint)
-        self.settles_ms = billed.settles_ms
-        self.late_before_ms = 0
-        record_ids = b"".join([told[:ID_BYTES] for told in _split(self.told, TOLD_BYTES)])
-        checkpoint.conversations.append(
-            ConversationRow(key, *names, shard, revision, self.settles_ms, record_ids)
-        )
 
     def names(self) -> tuple[str, str, str]:
         """The ids of account, bot and conversation."""
         account_id, bot_id, conversation_id = self.kafka_key.decode().split("|")
         return account_id, bot_id, conversation_id
 
-    def _write(
-        self,
-        blocks: Sequence[Block],
-        names: tuple[str, str, str],
-        shard: int,
-        settled_before_ms: int,
-        checkpoint: Checkpoint,
-    ) -> None:
-        """Write the records of blocks that were not told as they are now, and void those that vanished."""
-        account_id, bot_id, conversation_id = names
-        revision = self.facts.revision
-        before = _split(self.told, TOLD_BYTES)
-        now = []
-        for block, known in zip(blocks, chain(before, repeat(b"")), strict=False):
-            hashed = hash(block).to_bytes(HASH_BYTES, "big", signed=True)
-            if known[ID_BYTES:] == hashed:
-                now.append(known)
-                continue
-            session_id = usage_session_bytes(
-                *(account_id, bot_id, conversation_id), block.session_started_ms, block.block
-            )
-            now.append(session_id + hashed)
-            checkpoint.records.append(
-                RecordRow(
-                    *(session_id, "usage", account_id, bot_id, block.user_id, block.channel, conversation_id),
-                    *block[:6],
-                    *(block.user_messages, block.bot_messages),
-                    "final" if block.settles_ms < settled_before_ms else "open",
-                    revision,
-                    block.settles_ms < self.late_before_ms,
-                    block.settles_ms,
-                    shard,
-                )
-            )
-        if before:
-            vanished = {told[:ID_BYTES] for told in before}.difference([told[:ID_BYTES] for told in now])
-            checkpoint.voids += [VoidRow(session_id, revision) for session_id in sorted(vanished)]
-        self.told = b"".join(now)
+
+class Portion(NamedTuple):
+    """Facts of one source partition that a checkpoint takes, all of them late or none.
+
+    Late are those that came when sessions that settle before `late_before_ms` had settled.
+    """
+
+    source: SourcePartition
+    facts: NewFacts
+    late_before_ms: int = 0
 
 
 class ConversationShard:
@@ -145,6 +116,9 @@ class ConversationShard:
         # By the time they settle, in steps: each conversation stands in one place, perhaps before its time.
         self._settling: dict[int, list[bytes]] = {}
         self._steps: list[int] = []
+        # Read and not cut yet.
+        self._kept: dict[SourcePartition, list[ReadFacts]] = {}
+        self._late: list[Portion] = []
 
     @property
     def keys(self) -> Container[bytes]:
@@ -169,31 +143,49 @@ class ConversationShard:
             self._conversations[kafka_key] = conversation
             self.held_bytes += conversation.facts.saved_bytes + CONVERSATION_BYTES
 
-    def merge(self, new: NewFacts, settled_before_ms: int) -> Counter[Outcome]:
+    def keep(self, source: SourcePartition, read: ReadFacts, settled_before_ms: int) -> None:
+        """Keep facts for the next cut, read when what settles before this had settled."""
+        is_late = times_of(read.rows) < settled_before_ms
+        if is_late.any():
+            late = ReadFacts(read.rows[is_late], read.origins)
+            self._late.append(Portion(source, by_conversation([late]), settled_before_ms))
+            read = ReadFacts(read.rows[~is_late], read.origins)
+        self._kept.setdefault(source, []).append(read)
+
+    def cut(self) -> list[Portion]:
+        """Return all that was kept since the last cut."""
+        portions = [Portion(source, by_conversation(read)) for source, read in self._kept.items()]
+        portions += self._late
+        self._kept, self._late = {}, []
+        return portions
+
+    def merge(self, portion: Portion) -> Counter[OutcomeKey]:
         """Add facts to conversations in memory; return how many had which outcome."""
+        source, new, late_before_ms = portion
         held = [self._conversations[key] for key in new.keys]
-        facts = conflicts = 0
-        for conversation, added in zip(held, merge([it.facts for it in held], new), strict=True):
-            if added.facts or added.conflicts:
-                facts += added.facts
-                conflicts += added.conflicts
-                key = conversation.kafka_key
-                self._touched[key] = self._conversations[key] = self._conversations.pop(key)
-                if added.earliest_ms < settled_before_ms:
-                    conversation.late_before_ms = settled_before_ms
-        repeats = len(new.rows) - facts - conflicts
-        return +Counter({Outcome.FACT: facts, Outcome.CONFLICT: conflicts, Outcome.REPEAT: repeats})
+        merged = merge([conversation.facts for conversation in held], new)
+        for place in merged.changed:
+            conversation = held[place]
+            key = conversation.kafka_key
+            self._touched[key] = self._conversations[key] = self._conversations.pop(key)
+            if late_before_ms:
+                conversation.late_before_ms = late_before_ms
+        outcomes = {
+            Outcome.FACT: merged.facts,
+            Outcome.CONFLICT: merged.conflicts,
+            Outcome.REPEAT: len(new.rows) - merged.facts - merged.conflicts,
+        }
+        return Counter(
+            {OutcomeKey(source, outcome, ""): count for outcome, count in outcomes.items() if count}
+        )
 
     def take(self, settled_before_ms: int, checkpoint: Checkpoint) -> None:
         """Put all that changed since the last take into a checkpoint."""
-        touched = list(self._touched.values())
+        # Those with copies in conflict are billed one by one, after all others.
+        touched = sorted(self._touched.values(), key=lambda conversation: not conversation.facts.all_win)
         self._touched = {}
-        for conversation, billed in zip(touched, self._bills(touched), strict=True):
-            saved_bytes = conversation.facts.saved_bytes
-            conversation.take(billed, self.number, settled_before_ms, checkpoint)
-            self.held_bytes += conversation.facts.saved_bytes - saved_bytes
-            if not conversation.is_queued:
-                self._queue(conversation)
+        for at in range(0, len(touched), MOST_CONVERSATIONS):
+            self._take_some(touched[at : at + MOST_CONVERSATIONS], settled_before_ms, checkpoint)
 
     def forget_settled(self, settled_before_ms: int) -> None:
         """Let go of what had settled in a checkpoint that has committed, and was not touched since."""
@@ -237,27 +229,98 @@ class ConversationShard:
         self._settling[step].append(conversation.kafka_key)
         conversation.is_queued = True
 
-    def _bills(self, conversations: Sequence[Conversation]) -> Iterator[Bill]:
-        plain = [conversation for conversation in conversations if conversation.facts.is_plain]
-        bills = self._plain_bills(plain)
-        for conversation in conversations:
-            if conversation.facts.is_plain:
-                yield next(bills)
-            else:
-                facts = conversation.facts.unpacked()
-                yield bill(facts, self._in_force(conversation, facts.earliest_ms))
+    def _take_some(
+        self, conversations: Sequence[Conversation], settled_before_ms: int, checkpoint: Checkpoint
+    ) -> None:
+        names = [conversation.names() for conversation in conversations]
+        bills = self._bills(conversations, names)
+        self._write(conversations, names, bills, settled_before_ms, checkpoint)
+        for conversation, its_names, settles_ms in zip(conversations, names, bills.settles_ms, strict=True):
+            facts, key = conversation.facts, conversation_key(conversation.kafka_key)
+            conversation.settles_ms = settles_ms
+            conversation.late_before_ms = 0
+            self.held_bytes -= facts.saved_bytes
+            checkpoint.chunks.append(ChunkRow(key, facts.revision, *facts.take_chunk()))
+            self.held_bytes += facts.saved_bytes
+            checkpoint.conversations.append(
+                ConversationRow(
+                    *(key, *its_names, self.number, facts.revision, settles_ms, conversation.record_ids)
+                )
+            )
+            if not conversation.is_queued:
+                self._queue(conversation)
 
-    def _plain_bills(self, plain: Sequence[Conversation]) -> Iterator[Bill]:
-        for at in range(0, len(plain), MOST_CONVERSATIONS):
-            some = plain[at : at + MOST_CONVERSATIONS]
-            yield from bill_plain([conversation.facts for conversation in some], self._rules_of(some))
+    def _write(
+        self,
+        conversations: Sequence[Conversation],
+        names: Sequence[tuple[str, str, str]],
+        bills: Bills,
+        settled_before_ms: int,
+        checkpoint: Checkpoint,
+    ) -> None:
+        """Write the records that were not told as they are now, and void those that vanished."""
+        blocks, ends = bills.blocks, list(accumulate(bills.counts))
+        hashes = np.fromiter(map(hash, blocks), np.int64, len(blocks)).tobytes()
+        ids = [b""] * len(blocks)
+        for conversation, begin, end in zip(conversations, [0, *ends], ends, strict=False):
+            now = hashes[begin * HASH_BYTES : end * HASH_BYTES]
+            if conversation.hashes:
+                for at, told_id in enumerate(_told(conversation, now), begin):
+                    ids[at] = told_id
+            conversation.hashes = now
+        untold = [at for at, told_id in enumerate(ids) if not told_id]
+        place_of = np.arange(len(conversations)).repeat(bills.counts)[untold].tolist()
+        new_ids = usage_session_ids(
+            (conversations[place].kafka_key, blocks[at].session_started_ms, blocks[at].block)
+            for place, at in zip(place_of, untold, strict=True)
+        )
+        for at, place, session_id in zip(untold, place_of, new_ids, strict=True):
+            ids[at] = session_id
+            block, conversation = blocks[at], conversations[place]
+            account_id, bot_id, conversation_id = names[place]
+            checkpoint.records.append(
+                RecordRow(
+                    *(session_id, "usage", account_id, bot_id, block.user_id, block.channel, conversation_id),
+                    *block[:8],
+                    "final" if block.settles_ms < settled_before_ms else "open",
+                    conversation.facts.revision,
+                    block.settles_ms < conversation.late_before_ms,
+                    block.settles_ms,
+                    self.number,
+                )
+            )
+        for conversation, begin, end in zip(conversations, [0, *ends], ends, strict=False):
+            its_ids = ids[begin:end]
+            if conversation.record_ids:
+                vanished = set(_split(conversation.record_ids, ID_BYTES)).difference(its_ids)
+                revision = conversation.facts.revision
+                checkpoint.voids += [VoidRow(session_id, revision) for session_id in sorted(vanished)]
+            conversation.record_ids = b"".join(its_ids)
 
-    def _rules_of(self, conversations: Sequence[Conversation]) -> Callable[[int, int], RuleSet]:
-        return lambda place, earliest_ms: self._in_force(conversations[place], earliest_ms)
+    def _bills(self, conversations: Sequence[Conversation], names: Sequence[tuple[str, str, str]]) -> Bills:
+        """The bills of conversations, those with copies in conflict last."""
 
-    def _in_force(self, conversation: Conversation, earliest_ms: int) -> RuleSet:
-        account_id, bot_id, _ = conversation.names()
-        return self._rules.in_force(account_id, bot_id, earliest_ms)
+        def in_force(place: int, earliest_ms: int) -> RuleSet:
+            account_id, bot_id, _ = names[place]
+            return self._rules.in_force(account_id, bot_id, earliest_ms)
+
+        sets = [conversation.facts for conversation in conversations]
+        winning = sum(facts.all_win for facts in sets)
+        bills = bill_many(sets[:winning], in_force)
+        for place in range(winning, len(sets)):
+            facts = sets[place].unpacked()
+            blocks, settles_ms = bill(facts, in_force(place, facts.earliest_ms))
+            bills.blocks.extend(blocks)
+            bills.counts.append(len(blocks))
+            bills.settles_ms.append(settles_ms)
+        return bills
+
+
+def _told(conversation: Conversation, hashes: bytes) -> list[bytes]:
+    """The ids of the records with these hashes, as far as the ledger was told of each just so; else none."""
+    same = map(eq, _split(conversation.hashes, HASH_BYTES), _split(hashes, HASH_BYTES))
+    ids = _split(conversation.record_ids, ID_BYTES)
+    return [session_id if is_same else b"" for session_id, is_same in zip(ids, same, strict=False)]
 
 
 def _split(joined: bytes, length: int) -> list[bytes]:

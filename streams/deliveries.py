@@ -6,13 +6,12 @@ in memory once the checkpoint that holds it has committed.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from schemas.outcomes import Outcome
 from sessionizer.alerts import Delivery, Report
 from sessionizer.ids import alert_session_id
-from sinks.ledger import AlertReportRow, Checkpoint, RecordRow, StoredAlert
+from sinks.ledger import AlertReportRow, Checkpoint, OutcomeKey, RecordRow, SourcePartition, StoredAlert
 
 
 class Alert:
@@ -64,13 +63,18 @@ class Alert:
         )
 
 
+Reports = Mapping[bytes, Sequence[Report]]
+"""By the Kafka key of their delivery."""
+
+
 class AlertShard:
     """The alert deliveries of one source partition, under one claim."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, source: SourcePartition) -> None:
+        self._source = source
         self._alerts: dict[bytes, Alert] = {}
         self._touched: dict[bytes, Alert] = {}
+        self._kept: defaultdict[bytes, list[Report]] = defaultdict(list)
 
     @property
     def keys(self) -> Container[bytes]:
@@ -86,19 +90,29 @@ class AlertShard:
         for kafka_key, key in unknown.items():
             self._alerts[kafka_key] = Alert(_names(kafka_key), key, stored.get(key))
 
-    def merge(self, by_key: Mapping[bytes, Sequence[Report]]) -> Counter[Outcome]:
+    def keep(self, reports: Reports) -> None:
+        """Keep reports for the next cut."""
+        for key, some in reports.items():
+            self._kept[key] += some
+
+    def cut(self) -> Reports:
+        """Return all that was kept since the last cut."""
+        kept, self._kept = self._kept, defaultdict(list)
+        return kept
+
+    def merge(self, reports: Reports) -> Counter[OutcomeKey]:
         """Add reports to deliveries in memory; return how many had which outcome."""
-        outcomes: Counter[Outcome] = Counter()
-        for kafka_key, reports in by_key.items():
+        outcomes: Counter[OutcomeKey] = Counter()
+        for kafka_key, some in reports.items():
             alert = self._alerts[kafka_key]
-            outcomes.update(alert.delivery.add(report) for report in reports)
+            outcomes.update(OutcomeKey(self._source, alert.delivery.add(report), "") for report in some)
             self._touched[kafka_key] = alert
         return outcomes
 
     def take(self, checkpoint: Checkpoint) -> None:
         """Put all that changed since the last take into a checkpoint."""
         for alert in self._touched.values():
-            alert.take(self.number, checkpoint)
+            alert.take(self._source.partition, checkpoint)
         self._touched = {}
 
     def forget_saved(self) -> None:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from schemas.outcomes import Outcome
 from schemas.topics import Topic
 from sessionizer.rules import RuleBook
 from sinks.ledger import (
@@ -34,10 +34,10 @@ from sinks.ledger import (
     Unreachable,
 )
 from streams.batches import Batch
-from streams.conversations import ConversationShard
+from streams.conversations import ConversationShard, Portion
 from streams.cursor import Cursor, watermark_ms
 from streams.dead_letter_limit import DeadLetterLimit
-from streams.deliveries import AlertShard
+from streams.deliveries import AlertShard, Reports
 from streams.reading import Contract, Reader, Reading
 
 RETRY_SECONDS = 0.25
@@ -88,6 +88,15 @@ class Claim:
     unsaved_records: int = 0
     unsaved_dead_bytes: int = 0
     saved: dict[SourcePartition, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What was read until a moment, and how far, for one checkpoint."""
+
+    checkpoint: Checkpoint
+    conversations: list[tuple[ConversationShard, list[Portion]]]
+    alerts: list[tuple[AlertShard, Reports]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,29 +171,19 @@ class Engine:
         return number, positions
 
     async def process(self, batch: Batch) -> None:
-        """Read a batch and merge its facts.
+        """Read a batch, and keep what it says for the next checkpoint.
 
-        Raises `BrokenChain`, `OutOfPatience` and `TooManyDeadLetters`.
+        Raises `BrokenChain` and `TooManyDeadLetters`.
         """
         claim = await self._room_for(batch)
         if claim is None:
             self.stale_batches += 1
             return
-        cursor = claim.cursors[batch.source]
-        cursor.check(batch)
-        reading = claim.readers[batch.source].read(batch)
-        shard = self._shard(claim, batch.source)
-        # While a look-up is awaited a checkpoint may commit and let other conversations go: ask until none
-        # is missing.
-        while unknown := shard.unknown(reading.keys):
-            await self._look_up(claim, shard, unknown)
-            if claim is not self._claim:
-                self.stale_batches += 1
-                return
-        self._merge(claim, batch, reading, shard)
+        claim.cursors[batch.source].check(batch)
+        self._keep(claim, batch, claim.readers[batch.source].read(batch))
 
     async def checkpoint(self) -> None:
-        """Save what was merged since the last one, and settle what the watermark has passed.
+        """Save what was read since the last one, and settle what the watermark has passed.
 
         Raises `Fenced` and `OutOfPatience`. Any way out but success forgets the claim.
         """
@@ -194,7 +193,8 @@ class Engine:
                 return
             started = _now_seconds()
             try:
-                checkpoint = self._take(claim)
+                cut = self._cut(claim)
+                checkpoint = await self._take(claim, cut)
                 await self._patiently(self._confirm)
                 changes = await self._patiently(lambda: self._ledger.save(checkpoint))
             except Fenced:
@@ -245,7 +245,7 @@ class Engine:
                 source, plan.dead_letter_limit_share, plan.dead_letter_limit_run
             )
             if self._topic(source) is Topic.ALERT_DELIVERY:
-                claim.alerts[source.partition] = AlertShard(source.partition)
+                claim.alerts[source.partition] = AlertShard(source)
             elif source.partition not in claim.conversations:
                 claim.conversations[source.partition] = ConversationShard(source.partition, plan.rules)
             known = self._shard(claim, source).keys
@@ -279,9 +279,61 @@ class Engine:
         claim = self._claim
         return claim if claim and claim.number == batch.claim else None
 
-    async def _look_up(
-        self, claim: Claim, shard: ConversationShard | AlertShard, unknown: dict[bytes, bytes]
-    ) -> None:
+    def _keep(self, claim: Claim, batch: Batch, reading: Reading) -> None:
+        source = batch.source
+        claim.limits[source].count(len(batch.records), reading.dead_letters)
+        if self._topic(source) is Topic.ALERT_DELIVERY:
+            claim.alerts[source.partition].keep(reading.reports)
+        else:
+            shard = claim.conversations[source.partition]
+            before_ms = self.watermarks_ms()[shard.number] - self._plan.allowed_lateness_ms
+            shard.keep(source, reading.facts, before_ms)
+        _add(reading.outcomes, claim.pending.outcomes)
+        claim.pending.dead_letters += reading.dead_letters
+        claim.unsaved_records += len(batch.records)
+        claim.unsaved_dead_bytes += sum(len(letter.value or b"") for letter in reading.dead_letters)
+        claim.cursors[source].advance(batch, reading.newest_ms)
+
+    def _cut(self, claim: Claim) -> _Cut:
+        """Take all that was read until now; what is read from now on is for the next checkpoint."""
+        checkpoint, claim.pending = claim.pending, Checkpoint(claim.owner, ())
+        claim.unsaved_records = claim.unsaved_dead_bytes = 0
+        lateness_ms = self._plan.allowed_lateness_ms
+        checkpoint.settled = [
+            Settled(shard, mark - lateness_ms) for shard, mark in self.watermarks_ms().items()
+        ]
+        checkpoint.advances = [cursor.take() for cursor in claim.cursors.values()]
+        for reader in claim.readers.values():
+            reader.forget_groups()
+        return _Cut(
+            checkpoint,
+            [(shard, shard.cut()) for shard in claim.conversations.values()],
+            [(alerts, alerts.cut()) for alerts in claim.alerts.values()],
+        )
+
+    async def _take(self, claim: Claim, cut: _Cut) -> Checkpoint:
+        """Merge what was cut into the shards, and have them write their part of the checkpoint.
+
+        Only here are shards changed, and after a commit; so nothing leaves them between look-up and merge.
+        """
+        checkpoint = cut.checkpoint
+        settled_before_ms = dict(checkpoint.settled)
+        for shard, portions in cut.conversations:
+            await self._look_up(shard, chain.from_iterable(portion.facts.keys for portion in portions))
+            for portion in portions:
+                _add(shard.merge(portion), checkpoint.outcomes)
+            shard.take(settled_before_ms[shard.number], checkpoint)
+        for alerts, reports in cut.alerts:
+            await self._look_up(alerts, reports)
+            _add(alerts.merge(reports), checkpoint.outcomes)
+            alerts.take(checkpoint)
+        return checkpoint
+
+    async def _look_up(self, shard: ConversationShard | AlertShard, kafka_keys: Iterable[bytes]) -> None:
+        """Have the shard hold all of these as the ledger does."""
+        unknown = shard.unknown(kafka_keys)
+        if not unknown:
+            return
         keys = list(unknown.values())
         if isinstance(shard, ConversationShard):
             conversations = await self._patiently(lambda: self._ledger.look_up_conversations(keys))
@@ -289,40 +341,6 @@ class Engine:
         else:
             alerts = await self._patiently(lambda: self._ledger.look_up_alerts(keys))
             shard.admit(unknown, alerts)
-
-    def _merge(
-        self, claim: Claim, batch: Batch, reading: Reading, shard: ConversationShard | AlertShard
-    ) -> None:
-        claim.limits[batch.source].count(len(batch.records), reading.dead_letters)
-        merged: Counter[Outcome]
-        if isinstance(shard, ConversationShard):
-            before_ms = self.watermarks_ms()[shard.number] - self._plan.allowed_lateness_ms
-            merged = shard.merge(reading.facts, before_ms)
-        else:
-            merged = shard.merge(reading.reports)
-        outcomes = claim.pending.outcomes
-        for outcome, count in merged.items():
-            reading.outcomes[OutcomeKey(batch.source, outcome, "")] += count
-        for key, count in reading.outcomes.items():
-            outcomes[key] = outcomes.get(key, 0) + count
-        claim.pending.dead_letters += reading.dead_letters
-        claim.unsaved_records += len(batch.records)
-        claim.unsaved_dead_bytes += sum(len(letter.value or b"") for letter in reading.dead_letters)
-        claim.cursors[batch.source].advance(batch, reading.newest_ms)
-
-    def _take(self, claim: Claim) -> Checkpoint:
-        checkpoint, claim.pending = claim.pending, Checkpoint(claim.owner, ())
-        claim.unsaved_records = claim.unsaved_dead_bytes = 0
-        lateness_ms = self._plan.allowed_lateness_ms
-        checkpoint.settled = [
-            Settled(shard, mark - lateness_ms) for shard, mark in self.watermarks_ms().items()
-        ]
-        for settled in checkpoint.settled:
-            claim.conversations[settled.shard].take(settled.before_ms, checkpoint)
-        for alerts in claim.alerts.values():
-            alerts.take(checkpoint)
-        checkpoint.advances = [cursor.take() for cursor in claim.cursors.values()]
-        return checkpoint
 
     async def _after(self, claim: Claim, checkpoint: Checkpoint) -> None:
         claim.saved = {advance.source: advance.next_offset for advance in checkpoint.advances}
@@ -368,3 +386,8 @@ class Engine:
 def _now_seconds() -> float:
     """The event loop's clock, so that a simulated loop is a simulated time."""
     return asyncio.get_running_loop().time()
+
+
+def _add(counts: Mapping[OutcomeKey, int], sums: dict[OutcomeKey, int]) -> None:
+    for key, count in counts.items():
+        sums[key] = sums.get(key, 0) + count

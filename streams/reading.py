@@ -1,14 +1,16 @@
 """From a batch's records to facts: each gets its outcome or its place among them (rule page, section 1).
 
 Pure. This is the hot path: what is common is done for a whole batch at once, by columns. Records that differ
-in nothing but identity and time are one group: what depends on the rest is worked out once a group.
+in nothing but identity and time are one group: what depends on the rest is worked out once a group, and
+kept from batch to batch until a checkpoint takes them.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import attrgetter
@@ -26,12 +28,13 @@ from schemas.topics import Topic, join_key, partitions_of
 from sessionizer.alerts import Report
 from sessionizer.facts import digests_of
 from sessionizer.intake import REPORTED, kind_of
-from sessionizer.packed import Ints, NewFacts, Rows, pack
+from sessionizer.packed import FACT, Ints, Origins, ReadFacts, pack
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
 from streams.batches import Batch, Record
 
 CHUNK_RECORDS = 256
 """Decoded at a time: what they hold should fit into a processor's own cache. 4,000 take a tenth longer."""
+_MOST_GROUPS = 20_000
 # In the place of a kind of fact.
 _NOT_BILLED = {Outcome.TEST_TRAFFIC: -1, Outcome.UNBILLED: -2}
 
@@ -47,40 +50,41 @@ class Contract:
 
 @dataclass(slots=True)
 class Reading:
-    """What a batch said: facts or reports by Kafka key, and the outcome of every record that is neither."""
+    """What a batch said: facts, or reports by Kafka key, and the outcome of every record that is neither."""
 
-    facts: NewFacts = field(default_factory=NewFacts)
+    facts: ReadFacts = field(default_factory=lambda: ReadFacts(np.empty(0, FACT), Origins()))
     reports: defaultdict[bytes, list[Report]] = field(default_factory=lambda: defaultdict(list))
     outcomes: Counter[OutcomeKey] = field(default_factory=Counter)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     newest_ms: int = 0
 
-    @property
-    def keys(self) -> Collection[bytes]:
-        """The Kafka keys of the conversations or deliveries."""
-        return self.facts.keys or self.reports.keys()
-
-
-class _Numbers(dict[Any, int]):
-    """Numbers from 0 for what is asked for, in the order in which it is asked for first."""
-
-    def __missing__(self, key: Any) -> int:
-        number = self[key] = len(self)
-        return number
-
 
 class _Groups(dict[Any, int]):
-    """Numbers from 0 for the data of events, as asked for, and the Kafka key that follows from each."""
+    """Numbers from 0 for the data of events, as asked for, and what follows from each."""
 
     def __init__(self, topic: Topic) -> None:
         super().__init__()
-        self.keys_of: list[bytes] = []
-        self._of_alerts = topic is Topic.ALERT_DELIVERY
+        self.origins = Origins()
+        self.kinds = array("b")
+        """The kind of fact that such events are, 0 for a report, below 0 for none."""
+        self.astray: set[bytes] = set()
+        """Kafka keys that belong into another partition."""
+        self._topic = topic
 
     def __missing__(self, data: Any) -> int:
         number = self[data] = len(self)
-        subject_id = data.delivery_id if self._of_alerts else data.conversation_id
-        self.keys_of.append(join_key(data.account_id, data.bot_id, subject_id))
+        of_alerts = self._topic is Topic.ALERT_DELIVERY
+        subject_id = data.delivery_id if of_alerts else data.conversation_id
+        self.origins.keys.append(join_key(data.account_id, data.bot_id, subject_id))
+        self.origins.lines.append(f"{data.handoff_id or ''}|{data.user_id}|{data.channel}")
+        if data.developer:
+            kind = _NOT_BILLED[Outcome.TEST_TRAFFIC]
+        elif of_alerts:
+            kind = 0 if data.type == REPORTED else _NOT_BILLED[Outcome.UNBILLED]
+        else:
+            billed = kind_of(data.type, data.author)
+            kind = _NOT_BILLED[Outcome.UNBILLED] if billed is None else billed
+        self.kinds.append(kind)
         return number
 
 
@@ -125,19 +129,26 @@ class Reader:
         self._partitions = partitions
         self._contract = contract
         self._known = known
+        self._groups = _Groups(topic)
+
+    def forget_groups(self) -> None:
+        """Let go of what is kept for events like those read, now that a checkpoint takes these."""
+        self._groups = _Groups(self._topic)
 
     def read(self, batch: Batch) -> Reading:
         """Read every record of a batch; none can make it fail."""
-        reading = Reading()
-        rows, known_groups = self._decode(batch.records, reading)
-        groups, keys = list(known_groups), known_groups.keys_of
+        if len(self._groups) > _MOST_GROUPS:
+            self.forget_groups()
+        reading, groups, seen_groups = Reading(), self._groups, len(self._groups)
+        rows = self._decode(batch.records, reading)
         self._check_clocks(rows, reading)
-        self._check_keys(rows, keys, reading)
+        self._check_partitions(groups.origins.keys[seen_groups:])
+        self._check_keys(rows, reading)
         reading.dead_letters.sort(key=attrgetter("offset"))  # whose limit counts those in a row
         if not rows.records:
             return reading
         reading.newest_ms = int(rows.times_ms.max())
-        kinds = np.array([self._kind_of(data) for data in groups])[rows.groups]
+        kinds = np.frombuffer(groups.kinds, np.int8)[rows.groups]
         for outcome, kind in _NOT_BILLED.items():
             if count := int(np.count_nonzero(kinds == kind)):
                 reading.outcomes[OutcomeKey(self._source, outcome, "")] += count
@@ -145,19 +156,15 @@ class Reader:
         numbers, times_ms = rows.groups[billed], rows.times_ms[billed]
         if self._topic is Topic.ALERT_DELIVERY:
             for group, time_ms in zip(numbers.tolist(), times_ms.tolist(), strict=True):
-                report = Report(time_ms, groups[group].user_id, groups[group].channel)
-                reading.reports[keys[group]].append(report)
+                _, user_id, channel = groups.origins.lines[group].split("|")
+                reading.reports[groups.origins.keys[group]].append(Report(time_ms, user_id, channel))
         else:
-            used, lines = np.unique(numbers, return_inverse=True)
-            facts = pack(times_ms, kinds[billed], rows.identities[billed], lines)
-            reading.facts = _by_conversation(
-                facts, lines, [groups[at] for at in used.tolist()], [keys[at] for at in used.tolist()]
-            )
+            facts = pack(times_ms, kinds[billed], rows.identities[billed], numbers)
+            reading.facts = ReadFacts(facts, groups.origins)
         return reading
 
-    def _decode(self, records: Sequence[Record], reading: Reading) -> tuple[_Rows, _Groups]:
-        """The records that are events, and their groups."""
-        numbers = _Groups(self._topic)
+    def _decode(self, records: Sequence[Record], reading: Reading) -> _Rows:
+        """The records that are events."""
         kept: list[Record] = []
         groups: list[int] = []
         texts: list[str] = []
@@ -178,7 +185,7 @@ class Reader:
             kept += chunk
             keys += [record.key for record in chunk]
             stamps_ms += [record.timestamp for record in chunk]
-            groups += map(numbers.__getitem__, [event.data for event in read])
+            groups += map(self._groups.__getitem__, [event.data for event in read])
             texts += [event.time for event in read]
             digests += digests_of([f"{event.source}|{event.id}" for event in read])
         times_ms, left = parse_times_ms(texts)
@@ -189,7 +196,7 @@ class Reader:
             times_ms[place] = parse_time_ms(texts[place])
 
         self._check(left, rows, reading, read_time)
-        return rows, numbers
+        return rows
 
     def _check_clocks(self, rows: _Rows, reading: Reading) -> None:
         if not rows.records:
@@ -209,30 +216,25 @@ class Reader:
 
             self._check(range(len(times_ms)), rows, reading, check)
 
-    def _check_keys(self, rows: _Rows, keys: Sequence[bytes], reading: Reading) -> None:
-        partition, partitions = self._source.partition, self._partitions
+    def _check_partitions(self, keys: Iterable[bytes]) -> None:
+        """Find out which of the keys of new groups do not belong into this partition."""
         new = [key for key in set(keys) if key not in self._known]
-        found = partitions_of(new, partitions)
-        astray = {key for key, its in zip(new, found, strict=True) if its != partition}
+        for key, partition in zip(new, partitions_of(new, self._partitions), strict=True):
+            if partition != self._source.partition:
+                self._groups.astray.add(key)
+
+    def _check_keys(self, rows: _Rows, reading: Reading) -> None:
+        keys, astray = self._groups.origins.keys, self._groups.astray
         right = [keys[group] for group in rows.groups.tolist()]
-        if astray or right != rows.keys:
+        if right != rows.keys or (astray and not astray.isdisjoint(right)):
             given = rows.keys
 
             def check(place: int) -> None:
                 check_key(right[place], given[place])
                 if right[place] in astray:
-                    check_partition(right[place], partition, partitions)
+                    check_partition(right[place], self._source.partition, self._partitions)
 
             self._check(range(len(right)), rows, reading, check)
-
-    def _kind_of(self, data: Any) -> int:
-        """The kind of fact that events with these data are, 0 for a report, below 0 for none."""
-        if data.developer:
-            return _NOT_BILLED[Outcome.TEST_TRAFFIC]
-        if self._topic is Topic.ALERT_DELIVERY:
-            return 0 if data.type == REPORTED else _NOT_BILLED[Outcome.UNBILLED]
-        kind = kind_of(data.type, data.author)
-        return _NOT_BILLED[Outcome.UNBILLED] if kind is None else kind
 
     def _check(
         self, places: Iterable[int], rows: _Rows, reading: Reading, check: Callable[[int], None]
@@ -259,20 +261,6 @@ class Reader:
                 *(record.key, record.value, _storable_ms(record.timestamp)),
             )
         )
-
-
-def _by_conversation(facts: Rows, lines: Ints, groups: Sequence[Any], keys: Sequence[bytes]) -> NewFacts:
-    """These facts of the groups with these numbers, conversation by conversation."""
-    conversations = _Numbers()
-    places = [conversations[key] for key in keys]
-    strings = [f"{data.handoff_id or ''}|{data.user_id}|{data.channel}" for data in groups]
-    place_of = np.array(places, np.int64)[lines]
-    return NewFacts(
-        list(conversations),
-        [0, *np.bincount(place_of, minlength=len(conversations)).cumsum().tolist()],
-        facts[place_of.argsort(kind="stable")],
-        list(zip(places, strings, strict=True)),
-    )
 
 
 def _storable_ms(timestamp_ms: int) -> int:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from schemas.outcomes import Outcome
 from sessionizer import packed
-from sessionizer.facts import CLOSED, FACT_BYTES, HANDOFF_ENDED, FactSet, NewFact
+from sessionizer.facts import CLOSED, FACT_BYTES, FactSet, NewFact
 from sessionizer.intake import fact_of
-from sessionizer.packed import NEVER_MS, NewFacts, PackedFacts, merge, pack
+from sessionizer.packed import NewFacts, Origins, PackedFacts, ReadFacts, by_conversation, merge, pack
 from tests.sessionizer import hostile
 from tests.sessionizer.stories import timed
 
@@ -31,29 +31,29 @@ def examples(number: int):
     return settings(max_examples=number, deadline=None)
 
 
-def rows_of(batch: Iterable[tuple[int, NewFact]]) -> tuple[list[int], NewFacts]:
-    """The conversations of a batch, and its facts as a reader gives them."""
-    by_place: dict[int, list[NewFact]] = {}
-    for place, fact in batch:
-        by_place.setdefault(place, []).append(fact)
-    facts = [(place, fact) for place, some in enumerate(by_place.values()) for fact in some]
-    # A string that stands in the table twice is one string all the same.
-    lines = [(place, "|".join(fact[3:])) for place, fact in facts]
+def read_of(batch: Iterable[tuple[int, NewFact]]) -> ReadFacts:
+    """The facts of a batch as a reader gives them; the keys of conversations are their numbers."""
+    facts = list(batch)
+    # A string that stands in a table twice is one string all the same.
+    origins = Origins([b"%d" % place for place, _ in facts], ["|".join(fact[3:]) for _, fact in facts])
     columns = [np.array([fact[part] for _, fact in facts], np.int64) for part in (0, 1)]
     identities = np.array([fact[2] for _, fact in facts], np.uint64)
-    rows = pack(*columns, identities, np.arange(len(facts)))
-    bounds = np.cumsum([0, *map(len, by_place.values())]).tolist()
-    return list(by_place), NewFacts([b"%d" % place for place in by_place], bounds, rows, lines)
+    return ReadFacts(pack(*columns, identities, np.arange(len(facts))), origins)
+
+
+def rows_of(batch: Iterable[tuple[int, NewFact]]) -> tuple[list[int], NewFacts]:
+    """The conversations of a batch, and its facts as a checkpoint gathers them."""
+    new = by_conversation([read_of(batch)])
+    return [int(key) for key in new.keys], new
 
 
 def joined(chunks: list[tuple[bytes, str]]) -> tuple[bytes, str]:
     return b"".join(facts for facts, _ in chunks), "".join(strings for _, strings in chunks)
 
 
-def is_plain(known: FactSet) -> bool:
-    """By definition: messages and closes only, each of an identity of its own."""
-    kinds = [fact >> 88 & 0xFF for fact in known.winners()]
-    return all(kind < HANDOFF_ENDED for kind in kinds) and known.revision == len(kinds)
+def all_win(known: FactSet) -> bool:
+    """By definition: each fact is a winner."""
+    return known.revision == len(list(known.winners()))
 
 
 @examples(500)
@@ -64,15 +64,14 @@ def test_batches_merged_give_the_sets_and_outcomes_of_their_facts_one_by_one(bat
     for batch in batches:
         outcomes = [(place, fact, known[place].add(*fact)) for place, fact in batch]
         places, new = rows_of(batch)
-        for place, added in zip(places, merge([held[place] for place in places], new), strict=True):
-            of_it = [(fact, outcome) for its, fact, outcome in outcomes if its == place]
-            new_times = [fact[0] for fact, outcome in of_it if outcome is not Outcome.REPEAT]
-            assert added.facts == sum(outcome is Outcome.FACT for _, outcome in of_it)
-            assert added.conflicts == sum(outcome is Outcome.CONFLICT for _, outcome in of_it)
-            assert added.earliest_ms == min(new_times, default=NEVER_MS)
+        merged = merge([held[place] for place in places], new)
+        assert merged.facts == sum(outcome is Outcome.FACT for _, _, outcome in outcomes)
+        assert merged.conflicts == sum(outcome is Outcome.CONFLICT for _, _, outcome in outcomes)
+        changed = {place for place, _, outcome in outcomes if outcome is not Outcome.REPEAT}
+        assert sorted(places[at] for at in merged.changed) == sorted(changed)
         for facts, expected in zip(held, known, strict=True):
             assert facts.unpacked() == expected and facts.revision == expected.revision
-            assert facts.is_plain == is_plain(expected)
+            assert facts.all_win == all_win(expected)
 
 
 @examples(300)
@@ -94,7 +93,7 @@ def test_chunks_taken_on_the_way_load_as_the_same_set(batches, data):
     assert FactSet.load(stored, strings) == known
     assert len(stored) == known.revision * FACT_BYTES == held.revision * FACT_BYTES
     assert held.take_chunk() == (b"", "")
-    assert PackedFacts(stored, strings).is_plain == held.is_plain == is_plain(known)
+    assert PackedFacts(stored, strings).all_win == held.all_win == all_win(known)
 
 
 @examples(200)
@@ -105,14 +104,15 @@ def test_the_same_batches_again_are_repeats(batches):
         for batch in batches:
             places, new = rows_of(batch)
             added = merge([held[place] for place in places], new)
-            assert not again or all(each == (0, 0, NEVER_MS) for each in added)
+            assert not again or (added.facts, added.conflicts, len(added.changed)) == (0, 0, 0)
         if not again:
             saved = [facts.take_chunk() for facts in held]
     assert [facts.take_chunk() for facts in held] == [(b"", "")] * len(held) != saved or not any(batches)
 
 
 def test_nothing_merged_is_nothing():
-    assert merge([], NewFacts()) == []
+    assert merge([], NewFacts()).facts == 0
+    assert by_conversation([]).keys == []
 
 
 def test_a_fact_that_lies_across_two_others_is_not_known():
@@ -123,8 +123,7 @@ def test_a_fact_that_lies_across_two_others_is_not_known():
     for batch in (known, [across], [across]):
         outcomes = [expected.add(*fact) for fact in batch]
         _, new = rows_of((0, fact) for fact in batch)
-        (added,) = merge([held], new)
-        assert added[:2] == (outcomes.count(Outcome.FACT), outcomes.count(Outcome.CONFLICT))
+        assert merge([held], new)[:2] == (outcomes.count(Outcome.FACT), outcomes.count(Outcome.CONFLICT))
     assert held.unpacked() == expected and expected.revision == 3
 
 

@@ -11,7 +11,7 @@ from sessionizer import reference
 from sessionizer.alerts import Delivery
 from sessionizer.batch import sessionize
 from sessionizer.bill import Block, bill
-from sessionizer.bills import bill_plain
+from sessionizer.bills import bill_many
 from sessionizer.facts import FACT_BYTES, FactSet
 from sessionizer.intake import fact_of, report_of
 from sessionizer.packed import PackedFacts
@@ -188,25 +188,28 @@ def test_what_a_merge_brings_is_in_the_next_chunk(stored_events, new_events):
     assert FactSet.load(first[0] + second[0], first[1] + second[1]) == facts(stored_events + new_events)
 
 
-def plain(events: list[dict]) -> list[dict]:
-    """Those of them that leave a conversation plain: no handoffs, each identity once."""
+def without_copies(events: list[dict]) -> list[dict]:
+    """Those of them that leave a conversation without copies in conflict: of each identity one."""
     first = {(event["source"], event["id"]): event for event in reversed(events)}
-    return [event for event in first.values() if not event["type"].startswith("handoff.")]
+    return list(first.values())
 
 
-@examples(1000)
-@given(st.lists(hostile.conversations.map(plain), min_size=1, max_size=4), hostile.lengths)
-def test_plain_conversations_billed_together_are_billed_as_each_alone(conversations, lengths):
+@examples(3000)
+@given(st.lists(hostile.conversations.map(without_copies), min_size=1, max_size=4), st.data())
+def test_conversations_billed_together_are_billed_as_each_alone(conversations, data):
     sets = [known for events in conversations if (known := facts(events)).revision]
     packed = [PackedFacts(*known.take_chunk()) for known in sets]
-    rules = rules_of(lengths)
+    rules = [rules_of(data.draw(hostile.lengths)) for _ in sets]
     asked = []
 
     def rules_for(place: int, earliest_ms: int) -> RuleSet:
         asked.append((place, earliest_ms))
-        return rules
+        return rules[place]
 
     if sets:
-        together = bill_plain(packed, rules_for)
-        assert together == [bill(known, rules) for known in sets]
+        blocks, counts, settles_ms = bill_many(packed, rules_for)
+        expected = [bill(known, its_rules) for known, its_rules in zip(sets, rules, strict=True)]
+        assert counts == [len(one.blocks) for one in expected]
+        assert blocks == [block for one in expected for block in one.blocks]
+        assert settles_ms == [one.settles_ms for one in expected]
         assert asked == [(place, known.earliest_ms) for place, known in enumerate(sets)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sessionizer.bill import Block, bill
 from sessionizer.clock import BotClock
 from sessionizer.rules import DEFAULT_RULES
-from sessionizer.spans import merged, spans_of
+from sessionizer.spans import merged, moments_of, spans_of
 from tests.sessionizer import hostile
 from tests.sessionizer.stories import agent, at, bot, closed, ended, event, facts, started, user
 from tests.sessionizer.test_properties import examples, rules_of, sessions_of
@@ -48,7 +48,7 @@ def test_a_fact_after_a_session_settled_leaves_it_as_it_is(events, lengths, new,
 @examples(1000)
 @given(hostile.conversations, hostile.lengths, st.data())
 def test_a_user_s_message_at_the_time_a_session_settles_still_belongs_to_it(events, lengths, data):
-    spans = spans_of(facts(events), lengths["handoff_timeout_ms"])
+    spans = spans_of(moments_of(facts(events)), lengths["handoff_timeout_ms"])
     sessions = sessions_of(bill(facts(events), rules_of(lengths)).blocks)
     # A span cut by a close is waited for longer than it lasts on the bill.
     assume(sessions and all(span.end_ms == span.latest_end_ms for span in spans))

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sessionizer.facts import FACT_BYTES, NewFact
-from sessionizer.packed import NewFacts
+from sessionizer.packed import ReadFacts, by_conversation
 from streams.reading import Reading
 
 
-def facts_of(new: NewFacts) -> dict[bytes, list[NewFact]]:
+def facts_of(read: ReadFacts) -> dict[bytes, list[NewFact]]:
     """The arguments of `FactSet.add` for each fact, by Kafka key, in the order in which they were read."""
+    new = by_conversation([read])
     stored = new.rows.tobytes()
     found: dict[bytes, list[NewFact]] = {}
     for place, key in enumerate(new.keys):
@@ -23,7 +24,7 @@ def facts_of(new: NewFacts) -> dict[bytes, list[NewFact]]:
 def taken_of(reading: Reading) -> Mapping[bytes, Sequence[tuple[Any, ...]]]:
     """The facts or reports by Kafka key."""
     taken = {**facts_of(reading.facts), **reading.reports}
-    assert set(reading.keys) == set(taken) and all(taken.values())
+    assert all(taken.values())
     return taken
 
 

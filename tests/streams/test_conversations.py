@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from sessionizer.bill import bill
 from sessionizer.facts import FactSet
 from sessionizer.rules import RuleBook
-from sinks.ledger import Checkpoint, RecordRow
+from sinks.ledger import Checkpoint, RecordRow, SourcePartition
 from streams.conversations import ConversationShard
-from tests.sessionizer.test_packed import CONVERSATIONS, batches, rows_of
+from tests.sessionizer.test_packed import CONVERSATIONS, batches, read_of
 
 RULES = RuleBook()
+SOURCE = SourcePartition("conversation", 0)
+# No fact is so old; or all are late, and what they change is a correction.
+SETTLED = st.sampled_from([0, 1 << 43])
 NAMES = [f"acme|sales|{place}" for place in CONVERSATIONS]
 
 
@@ -33,12 +36,16 @@ def test_any_split_into_merges_and_takes_writes_the_bill_and_no_record_twice_ali
     written: dict[bytes, RecordRow] = {}
     before: dict[str, list[bytes]] = {name: [] for name in NAMES}
     for batch in [*batches, []]:
-        places, new = rows_of(batch)
+        read = read_of(batch)
         for place, fact in batch:
             known[place].add(*fact)
-        new.keys = [NAMES[place].encode() for place in places]
-        shard.admit(shard.unknown(new.keys), {})
-        shard.merge(new, 0)
+        read.origins.keys[:] = [NAMES[int(key)].encode() for key in read.origins.keys]
+        shard.keep(SOURCE, read, data.draw(SETTLED))
+        if batch and data.draw(st.booleans()):
+            continue
+        for portion in shard.cut():
+            shard.admit(shard.unknown(portion.facts.keys), {})
+            shard.merge(portion)
         if batch and data.draw(st.booleans()):
             continue
         checkpoint = Checkpoint(UUID(int=1), ())

@@ -28,7 +28,7 @@ from tests.schemas.examples import (
     TIME_MS,
     changed,
 )
-from tests.streams.readings import said
+from tests.streams.readings import said, taken_of
 
 SOURCE = SourcePartition("conversation", 0)
 CONTRACT = Contract(max_ahead_ms=300_000, max_age_ms=400 * 86_400_000)
@@ -152,9 +152,16 @@ def batches(draw: st.DrawFn) -> tuple[Topic, int, list[DatedRecord]]:
     return topic, draw(st.sampled_from([1, 1, 1, 2])), records
 
 
+def new_reader(topic: Topic, partitions: int, known: Any = ()) -> Reader:
+    return Reader(SourcePartition(str(topic), 0), topic, partitions, MIXED_CONTRACT, known)
+
+
+def batch_of(topic: Topic, records: Sequence[DatedRecord]) -> Batch:
+    return Batch(SourcePartition(str(topic), 0), 0, 100, records, claim=1)
+
+
 def read_batch(topic: Topic, partitions: int, records: Sequence[DatedRecord], known: Any = ()) -> Reading:
-    reader = Reader(SourcePartition(str(topic), 0), topic, partitions, MIXED_CONTRACT, known)
-    return reader.read(Batch(SourcePartition(str(topic), 0), 0, 100, records, claim=1))
+    return new_reader(topic, partitions, known).read(batch_of(topic, records))
 
 
 @pytest.mark.parametrize("chunk_records", [1, 3, reading.CHUNK_RECORDS])
@@ -183,4 +190,15 @@ def test_a_batch_gives_what_its_records_give_alone(chunk_records: int, batch) ->
 def test_keys_that_are_known_to_lie_here_change_nothing(batch) -> None:
     topic, partitions, records = batch
     first = read_batch(topic, partitions, records)
-    assert said(read_batch(topic, partitions, records, first.keys)) == said(first)
+    assert said(read_batch(topic, partitions, records, taken_of(first))) == said(first)
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches(), st.booleans())
+def test_a_batch_gives_the_same_after_another_one_like_it(batch, forget: bool) -> None:
+    topic, partitions, records = batch
+    reader = new_reader(topic, partitions)
+    first = reader.read(batch_of(topic, records))
+    if forget:
+        reader.forget_groups()
+    assert said(reader.read(batch_of(topic, records))) == said(first)
