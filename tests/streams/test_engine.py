@@ -193,40 +193,50 @@ async def test_a_batch_of_an_earlier_claim_is_dropped(ledger: PostgresLedger) ->
     assert all(cursor.next_offset == 0 for cursor in engine.current.cursors.values())
 
 
-async def test_a_claim_given_up_during_a_look_up_drops_its_batch(held: "HeldLedger") -> None:
-    log, engine = Log(), Engine(held, PLAN)
-    log.append([event("user", NOON_MS)])
-    await engine.claim(SOURCES)
-    held.hold = asyncio.Event()
-    reading = asyncio.create_task(read_all(engine, log))
-    await held.looking_up.wait()
-    await engine.hand_over(1.0)
-    held.hold.set()
-    await reading
-    assert engine.stale_batches == 1
-    assert engine.current is None
-
-
-async def test_a_conversation_let_go_during_a_look_up_is_looked_up_too(
+async def test_a_claim_given_up_during_a_look_up_is_saved_whole_or_not_at_all(
     held: "HeldLedger", database: str
 ) -> None:
-    """Between look-up and merge a checkpoint commits, and lets a settled conversation of the batch go."""
+    log, engine = Log(), Engine(held, PLAN)
+    log.append(traffic(200, 1, NOON_MS))
+    await engine.claim(SOURCES)
+    await read_all(engine, log)
+    held.hold = asyncio.Event()
+    saving = asyncio.create_task(engine.checkpoint())
+    await held.looking_up.wait()
+    with pytest.raises(TimeoutError):
+        await engine.hand_over(0.01)
+    assert engine.current is None
+    held.hold.set()
+    await saving
+    await engine.claim(SOURCES)
+    await read_all(engine, log)
+    await engine.checkpoint()
+    comparison = compare(await records_of(database), log.expected())
+    assert comparison.equal, comparison.report("ledger", "reference")
+
+
+async def test_what_is_read_during_a_look_up_is_for_the_next_checkpoint(
+    held: "HeldLedger", database: str
+) -> None:
+    """The first checkpoint lets its conversation go, of which more has been read meanwhile."""
     log, engine = Log(), Engine(held, PLAN)
     names = _names_of_partition(0, 2)
     log.append([event("user", NOON_MS, names[0])])
     await engine.claim(SOURCES)
     await read_all(engine, log)
-    late = [event("user", NOON_MS + MINUTE_MS, names[0]), event("user", NOON_MS, names[1])]
-    log.append(late)
-    held.hold = asyncio.Event()
-    reading = asyncio.create_task(read_all(engine, log))
-    await held.looking_up.wait()
     for source in SOURCES:  # time passes: what was read has settled
         engine.current.cursors[source].clock_ms = NOON_MS + 60 * MINUTE_MS
-    await engine.checkpoint()
-    assert len(engine.current.conversations[0]) == 0, "the first conversation was let go"
+    held.hold = asyncio.Event()
+    saving = asyncio.create_task(engine.checkpoint())
+    await held.looking_up.wait()
+    expected_first = log.expected()
+    log.append([event("user", NOON_MS + MINUTE_MS, names[0]), event("user", NOON_MS, names[1])])
+    await read_all(engine, log)
     held.hold.set()
-    await reading
+    await saving
+    assert len(engine.current.conversations[0]) == 0, "the first conversation was let go"
+    comparison = compare(await records_of(database), expected_first)
+    assert comparison.equal, comparison.report("ledger", "reference of what was read before")
     await engine.checkpoint()
     comparison = compare(await records_of(database), log.expected())
     assert comparison.equal, comparison.report("ledger", "reference")
@@ -270,8 +280,9 @@ async def test_a_conversation_with_a_chunk_lost_is_not_billed_from_the_rest(
     await connection.close()
     log.append([event("user", NOON_MS + 2 * MINUTE_MS, name)])
     await engine.claim(SOURCES)
+    await read_all(engine, log)
     with pytest.raises(CorruptFacts, match=rf"acme\|sales\|{name}: the ledger says 2 facts and holds 1"):
-        await read_all(engine, log)
+        await engine.checkpoint()
 
 
 async def test_a_worker_that_gets_half_a_shard_refuses(ledger: PostgresLedger) -> None:
