@@ -52,18 +52,17 @@ def parse_time_ms(text: str) -> int:
     return time_ms if _FIRST_MS <= time_ms <= _LAST_MS else _in_range(time_ms, text)
 
 
-def parse_times_ms(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[int]]:
-    """Read many times at once: return the ms of each, and the places that `parse_time_ms` has to judge.
+def parse_times_ms(text: str, lengths: Sequence[int]) -> tuple[NDArray[np.int64], list[int]]:
+    """Read many times, joined to one text: return the ms of each, and the places `parse_time_ms` has to judge.
 
     Nothing is right about the ms at those places. What is read here is read as `parse_time_ms` would.
     """
-    text = "".join(texts)
-    lengths = np.fromiter(map(len, texts), np.intp, len(texts))
-    if not (text.isascii() and text and lengths.min() >= _FORM_LENGTH):
-        return np.zeros(len(texts), np.int64), list(range(len(texts)))
+    long = np.array(lengths, np.int64)
+    if not (text.isascii() and text and long.min() >= _FORM_LENGTH):
+        return np.zeros(len(long), np.int64), list(range(len(long)))
     # Where a character is as it should be there is 0 now, or the digit.
-    words = _beginnings(text, lengths) ^ _FORM
-    is_plain = (lengths == _FORM_LENGTH) & (words[:, 2] >> np.uint64(56) == 0)
+    words = _beginnings(text, long) ^ _FORM
+    is_plain = (long == _FORM_LENGTH) & (words[:, 2] >> np.uint64(56) == 0)
     words[:, 2] &= np.uint64((1 << 56) - 1)
     known = ((words + _ROOM | words) & _HIGH_BITS == 0).all(1)
     # Every digit ten times, with the next one added.
@@ -76,9 +75,11 @@ def parse_times_ms(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[int]]:
     known &= first_ms != _NEVER_MS
     times_ms = first_ms + ((hour * 60 + minute) * 60 + second) * 1000 + hundredth * 10 + last
     left = np.flatnonzero(~known).tolist()
+    ends = long.cumsum()
     for place in np.flatnonzero(known & ~is_plain).tolist():
+        rest = text[ends[place] - long[place] + _FORM_LENGTH - 1 : ends[place]]
         try:
-            times_ms[place] -= _offset_ms(texts[place][_FORM_LENGTH - 1 :])
+            times_ms[place] -= _offset_ms(rest)
         except KeyError:
             left.append(place)
         else:
@@ -103,7 +104,7 @@ def _parse_any_form(text: str) -> int:
     return _in_range(local_ms - _signed_ms(*offset), text)
 
 
-def _beginnings(text: str, lengths: NDArray[np.intp]) -> NDArray[np.uint64]:
+def _beginnings(text: str, lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
     """The first 24 characters of each of the texts that are joined here, as three words a text."""
     characters = np.frombuffer(text.encode(), np.uint8)
     if (lengths == lengths[0]).all():

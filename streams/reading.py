@@ -98,6 +98,7 @@ class _Rows:
     times_ms: Ints
     identities: NDArray[np.uint64]
     keys: list[bytes | None]
+    have_right_keys: bool
     stamps_ms: list[int]
     """As the records have them."""
 
@@ -164,11 +165,17 @@ class Reader:
         return reading
 
     def _decode(self, records: Sequence[Record], reading: Reading) -> _Rows:
-        """The records that are events."""
+        """The records that are events.
+
+        Whatever looks at each of them does so while its chunk is at hand: later it would be far away in memory.
+        """
+        key_of = self._groups.origins.keys
         kept: list[Record] = []
         groups: list[int] = []
-        texts: list[str] = []
+        times: list[str] = []
+        lengths: list[int] = []
         digests: list[bytes] = []
+        right = True
         keys: list[bytes | None] = []
         stamps_ms: list[int] = []
         for at in range(0, len(records), CHUNK_RECORDS):
@@ -183,19 +190,28 @@ class Reader:
                 chunk = [record for record, event in zip(chunk, events, strict=True) if event]
             read = [event for event in events if event] if left else cast("list[OrdinaryEvent]", events)
             kept += chunk
-            keys += [record.key for record in chunk]
             stamps_ms += [record.timestamp for record in chunk]
-            groups += map(self._groups.__getitem__, [event.data for event in read])
-            texts += [event.time for event in read]
-            digests += digests_of([f"{event.source}|{event.id}" for event in read])
-        times_ms, left = parse_times_ms(texts)
+            its_groups = [*map(self._groups.__getitem__, [event.data for event in read])]
+            its_keys = [record.key for record in chunk]
+            right &= its_keys == [key_of[group] for group in its_groups]
+            groups += its_groups
+            keys += its_keys
+            its_times = [event.time for event in read]
+            times.append("".join(its_times))
+            lengths += map(len, its_times)
+            digests.append(b"".join(digests_of([f"{event.source}|{event.id}" for event in read])))
+        text = "".join(times)
+        times_ms, left = parse_times_ms(text, lengths)
         identities = np.frombuffer(b"".join(digests), ">u8")
-        rows = _Rows(kept, np.array(groups, np.int64), times_ms, identities, keys, stamps_ms)
+        rows = _Rows(kept, np.array(groups, np.int64), times_ms, identities, keys, right, stamps_ms)
 
-        def read_time(place: int) -> None:
-            times_ms[place] = parse_time_ms(texts[place])
+        if left:
+            ends = np.cumsum(lengths)
 
-        self._check(left, rows, reading, read_time)
+            def read_time(place: int) -> None:
+                times_ms[place] = parse_time_ms(text[ends[place] - lengths[place] : ends[place]])
+
+            self._check(left, rows, reading, read_time)
         return rows
 
     def _check_clocks(self, rows: _Rows, reading: Reading) -> None:
@@ -225,9 +241,8 @@ class Reader:
 
     def _check_keys(self, rows: _Rows, reading: Reading) -> None:
         keys, astray = self._groups.origins.keys, self._groups.astray
-        right = [keys[group] for group in rows.groups.tolist()]
-        if right != rows.keys or (astray and not astray.isdisjoint(right)):
-            given = rows.keys
+        if astray or not rows.have_right_keys:
+            right, given = [keys[group] for group in rows.groups.tolist()], rows.keys
 
             def check(place: int) -> None:
                 check_key(right[place], given[place])
