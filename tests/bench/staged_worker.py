@@ -33,7 +33,10 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
         (streams.engine.Engine, "_look_up"),
         (streams.conversations.ConversationShard, "unknown"),
     ],
-    "merge facts": [(streams.conversations, "by_conversation"), (streams.conversations.ConversationShard, "merge")],
+    "merge facts": [
+        (streams.conversations, "by_conversation"),
+        (streams.conversations.ConversationShard, "merge"),
+    ],
     "bill": [(streams.conversations, "bill_many"), (streams.conversations, "bill")],
     "make records and chunks": [(streams.conversations.ConversationShard, "take")],
     "forget what has settled": [(streams.conversations.ConversationShard, "forget_settled")],
