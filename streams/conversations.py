@@ -1,9 +1,9 @@
 """The conversations of one shard in memory: facts in, session records out. Pure: no I/O and no clock.
 
-A conversation is in memory from the moment a fact of it is read (its stored facts are looked up first, so a
-bill is never computed from fewer facts than the ledger holds) until it has settled and the checkpoint with
-its last facts has committed. There it is little more than its facts as they are stored: what is done with
-them is done for all conversations of a batch, or of a checkpoint, at once.
+A conversation is in memory from the checkpoint that takes a first fact of it (its stored facts are looked up
+before, so a bill is never computed from fewer facts than the ledger holds) until it has settled and the
+checkpoint with its last facts has committed. There it is little more than its facts as they are stored: what
+is done with them is done for all conversations of a checkpoint at once.
 """
 
 from __future__ import annotations

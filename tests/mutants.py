@@ -33,18 +33,37 @@ MUTANTS = (
     Mutant("packed.py", "while at >= 0 and at % FACT_BYTES:", "while False:"),
     Mutant("packed.py", "facts.is_large or place in doubtful", "facts.is_large"),
     Mutant("packed.py", "facts.is_large or place in doubtful", "place in doubtful"),
-    Mutant("packed.py", "self.is_plain &= fact[_KIND] <= USER_MESSAGE", "pass"),
-    Mutant("packed.py", "self.is_plain &= are_plain", "pass"),
+    Mutant("packed.py", "self.all_win = False", "pass"),
+    Mutant("packed.py", "_set_indexes(rows, line_of[of])", "pass"),
     Mutant("packed.py", "elif first == fact or self._holds(fact):", "elif first == fact:"),
-    Mutant("bills.py", "(close_before < user_before)", "(close_before < place)"),
-    Mutant("bills.py", "(time_ms <= time_ms[user_before]", "(time_ms < time_ms[user_before]"),
-    Mutant("bills.py", "settles_ms[session[closing]] = time_ms[closing]", "pass"),
+    Mutant("bills.py", "_shifted(_latest(place, step == CLOSE)) < before", "before >= 0"),
+    Mutant("bills.py", "(bot_ms <= bot_ms[before]", "(bot_ms < bot_ms[before]"),
+    Mutant("bills.py", "may_engage = is_user | (step == EDGE)", "may_engage = is_user"),
+    Mutant(
+        "bills.py", "_latest(place, opens | (may_engage & belongs))", "_latest(place, opens | may_engage)"
+    ),
+    Mutant("bills.py", "is_linked & (_shifted(_latest(place, is_user)) >= chain_from)", "is_linked"),
     Mutant(
         "bills.py",
-        "-((first_ms[of] - time_ms) // length_ms[of])",
-        "(time_ms - first_ms[of]) // length_ms[of] + 1",
+        "session_settles_ms[sessions.number[sessions.closing]] = activity.time_ms[sessions.closing]",
+        "pass",
     ),
-    Mutant("bills.py", "np.minimum(started_ms + length_ms[of], last_ms[of])", "started_ms + length_ms[of]"),
+    Mutant("bills.py", "uncut_clocks.latest_wall_ms(", "uncut_clocks.earliest_wall_ms("),
+    Mutant("bills.py", "before_ms -= before_ms[np.searchsorted(of_set, of_set)]", "pass"),
+    Mutant("bills.py", "is_any & (time_ms < self.end_ms[begun])", "is_any & (time_ms <= self.end_ms[begun])"),
+    Mutant("bills.py", "np.flatnonzero(~stands_still | (step == CLOSE))", "np.flatnonzero(~stands_still)"),
+    Mutant("bills.py", "(span.start_ms, span.latest_end_ms)", "(span.start_ms, span.end_ms)"),
+    Mutant(
+        "bills.py",
+        "np.maximum(clocks.earliest_wall_ms(of_set[of], to_ms), started_ms)",
+        "clocks.earliest_wall_ms(of_set[of], to_ms)",
+    ),
+    Mutant(
+        "bills.py",
+        "-((first_ms[of] - bot_ms) // length_ms[of])",
+        "(bot_ms - first_ms[of]) // length_ms[of] + 1",
+    ),
+    Mutant("bills.py", "np.minimum(from_ms + length_ms[of], last_ms[of])", "from_ms + length_ms[of]"),
     Mutant("bills.py", "min(table[index].split", "max(table[index].split"),
     Mutant("spans.py", "opens_from_ms = span.end_ms", "opens_from_ms = span.end_ms + 1"),
     Mutant("spans.py", "timeout_ms if closed_ms is None else min(closed_ms, timeout_ms)", "timeout_ms"),
@@ -67,6 +86,7 @@ MUTANTS = (
     Mutant("rules.py", "((account_id, bot_id), _FOR_ALL)", "(_FOR_ALL, (account_id, bot_id))"),
     Mutant("alerts.py", "return min(self.reports)", "return max(self.reports)"),
     Mutant("ids.py", "|{start_ms}|{block}", "|{start_ms}"),
+    Mutant("ids.py", "made[:, 6] & 0x0F", "made[:, 6]"),
 )
 
 
