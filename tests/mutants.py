@@ -48,7 +48,6 @@ MUTANTS = (
         "session_settles_ms[sessions.number[sessions.closing]] = activity.time_ms[sessions.closing]",
         "pass",
     ),
-    Mutant("bills.py", "uncut_clocks.latest_wall_ms(", "uncut_clocks.earliest_wall_ms("),
     Mutant("bills.py", "before_ms -= before_ms[np.searchsorted(of_set, of_set)]", "pass"),
     Mutant("bills.py", "is_any & (time_ms < self.end_ms[begun])", "is_any & (time_ms <= self.end_ms[begun])"),
     Mutant("bills.py", "np.flatnonzero(~stands_still | (step == CLOSE))", "np.flatnonzero(~stands_still)"),

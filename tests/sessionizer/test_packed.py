@@ -31,19 +31,24 @@ def examples(number: int):
     return settings(max_examples=number, deadline=None)
 
 
+def line_of(fact: tuple[int, NewFact]) -> str:
+    return "|".join(fact[1][3:])
+
+
 def read_of(batch: Iterable[tuple[int, NewFact]]) -> ReadFacts:
     """The facts of a batch as a reader gives them; the keys of conversations are their numbers."""
     facts = list(batch)
-    # A string that stands in a table twice is one string all the same.
-    origins = Origins([b"%d" % place for place, _ in facts], ["|".join(fact[3:]) for _, fact in facts])
+    # A string that stands in a table twice is one string all the same, and the first origin has no facts.
+    origins = Origins([b"9", *(b"%d" % place for place, _ in facts)], ["", *map(line_of, facts)])
     columns = [np.array([fact[part] for _, fact in facts], np.int64) for part in (0, 1)]
     identities = np.array([fact[2] for _, fact in facts], np.uint64)
-    return ReadFacts(pack(*columns, identities, np.arange(len(facts))), origins)
+    return ReadFacts(pack(*columns, identities, np.arange(1, len(facts) + 1)), origins)
 
 
 def rows_of(batch: Iterable[tuple[int, NewFact]]) -> tuple[list[int], NewFacts]:
     """The conversations of a batch, and its facts as a checkpoint gathers them."""
-    new = by_conversation([read_of(batch)])
+    facts = list(batch)
+    new = by_conversation([read_of(facts[::2]), read_of(facts[1::2])])
     return [int(key) for key in new.keys], new
 
 

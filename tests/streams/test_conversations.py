@@ -39,7 +39,7 @@ def test_any_split_into_merges_and_takes_writes_the_bill_and_no_record_twice_ali
         read = read_of(batch)
         for place, fact in batch:
             known[place].add(*fact)
-        read.origins.keys[:] = [NAMES[int(key)].encode() for key in read.origins.keys]
+        read.origins.keys[:] = [b"acme|sales|" + key for key in read.origins.keys]
         shard.keep(SOURCE, read, data.draw(SETTLED))
         if batch and data.draw(st.booleans()):
             continue
