@@ -53,7 +53,7 @@ def parse_time_ms(text: str) -> int:
 
 
 def parse_times_ms(text: str, lengths: Sequence[int]) -> tuple[NDArray[np.int64], list[int]]:
-    """Read many times, joined to one text: return the ms of each, and the places `parse_time_ms` has to judge.
+    """Read many times, joined to a text: return the ms of each, and the places `parse_time_ms` has to judge.
 
     Nothing is right about the ms at those places. What is read here is read as `parse_time_ms` would.
     """

@@ -167,7 +167,7 @@ class Reader:
     def _decode(self, records: Sequence[Record], reading: Reading) -> _Rows:
         """The records that are events.
 
-        Whatever looks at each of them does so while its chunk is at hand: later it would be far away in memory.
+        Whatever looks at each of them does so while its chunk is at hand: later it is far away in memory.
         """
         key_of = self._groups.origins.keys
         kept: list[Record] = []
