@@ -8,7 +8,7 @@ from schemas.outcomes import Outcome
 from sessionizer import reference
 from sessionizer.alerts import Delivery, Report
 from sessionizer.batch import sessionize
-from sessionizer.ids import usage_session_id
+from sessionizer.ids import usage_session_id, usage_session_ids
 from sessionizer.rules import RuleBook
 from tests.sessionizer.stories import alert, bot, event, timed, user
 
@@ -20,6 +20,13 @@ def both(events: list[dict]) -> list[dict]:
     records = sessionize(timed(events), RuleBook())
     assert records == reference.sessionize(events)
     return records
+
+
+def test_many_ids_at_once_are_those_of_each_alone():
+    sessions = [("é", "sales", f"c-{block}", 1_791_018_000_000 - block, block) for block in range(1, 100)]
+    joined = [("|".join(session[:3]).encode(), *session[3:]) for session in sessions]
+    assert usage_session_ids(joined) == [usage_session_id(*session).bytes for session in sessions]
+    assert usage_session_ids([]) == []
 
 
 def test_a_usage_record_has_these_fields():
