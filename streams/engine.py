@@ -68,7 +68,7 @@ class Plan:
     dead_letter_limit_run: int
     max_state_bytes: int = 1 << 30
     """Of conversations in memory, about; beyond it those touched longest ago leave."""
-    max_unsaved_records: int = 200_000
+    max_unsaved_records: int = 300_000
     max_unsaved_dead_bytes: int = 128 << 20
     """Of dead letters: they are saved in one message, and PostgreSQL takes none above 1 GiB."""
 

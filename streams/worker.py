@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 HAND_OVER_SECONDS = 3.0
 # Of the time that a checkpoint took, when that is long against the interval.
-PAUSE_SHARE = 0.5
+PAUSE_SHARE = 0.25
 # So often a worker looks at itself, and its watchdog hears that the event loop runs.
 LOOK_SECONDS = 0.25
 
