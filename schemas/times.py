@@ -46,9 +46,12 @@ def parse_time_ms(text: str) -> int:
     """Read an RFC 3339 time, cut off to the millisecond; raises Rejected(INVALID_TIME)."""
     try:
         local_ms = _minute_ms(text[:16]) + _SECOND_MS[text[16:20]] + _MILLISECOND[text[20:23]]
-        time_ms = local_ms - _offset_ms(text[23:])
     except KeyError:
         return _parse_any_form(text)
+    offset_ms = _offset_or_never_ms(text[23:])
+    if offset_ms == _NEVER_MS:
+        return _parse_any_form(text)
+    time_ms = local_ms - offset_ms
     return time_ms if _FIRST_MS <= time_ms <= _LAST_MS else _in_range(time_ms, text)
 
 
@@ -74,18 +77,15 @@ def parse_times_ms(text: str, lengths: Sequence[int]) -> tuple[NDArray[np.int64]
     first_ms = _first_ms(((century * 100 + year) * 100 + month) * 100 + day)
     known &= first_ms != _NEVER_MS
     times_ms = first_ms + ((hour * 60 + minute) * 60 + second) * 1000 + hundredth * 10 + last
-    left = np.flatnonzero(~known).tolist()
     ends = long.cumsum()
-    for place in np.flatnonzero(known & ~is_plain).tolist():
-        rest = text[ends[place] - long[place] + _FORM_LENGTH - 1 : ends[place]]
-        try:
-            times_ms[place] -= _offset_ms(rest)
-        except KeyError:
-            left.append(place)
-        else:
-            if not _FIRST_MS <= times_ms[place] <= _LAST_MS:
-                left.append(place)
-    return times_ms, sorted(left)
+    others = np.flatnonzero(known & ~is_plain)
+    rests = zip((ends - long + _FORM_LENGTH - 1)[others].tolist(), ends[others].tolist(), strict=True)
+    offsets_ms = np.array([_offset_or_never_ms(text[begin:end]) for begin, end in rests], np.int64)
+    times_ms[others] -= offsets_ms
+    known[others] &= (
+        (offsets_ms != _NEVER_MS) & (times_ms[others] >= _FIRST_MS) & (times_ms[others] <= _LAST_MS)
+    )
+    return times_ms, np.flatnonzero(~known).tolist()
 
 
 def format_time_ms(time_ms: int) -> str:
@@ -135,12 +135,10 @@ def _date_ms(number: int) -> int:
 
 
 @lru_cache(maxsize=8192)
-def _offset_ms(rest: str) -> int:
+def _offset_or_never_ms(rest: str) -> int:
     """What stands behind the milliseconds: finer digits, which are cut off, and Z or an offset."""
     match = _REST.fullmatch(rest)
-    if match is None:
-        raise KeyError(rest)
-    return _signed_ms(*match.groups())
+    return _NEVER_MS if match is None else _signed_ms(*match.groups())
 
 
 def _signed_ms(sign: str | None, hours: str, minutes: str) -> int:
