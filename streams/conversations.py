@@ -57,6 +57,7 @@ class Conversation:
 
     __slots__ = (
         "facts", "hashes", "is_queued", "kafka_key", "late_before_ms", "record_ids", "settles_ms",
+        "taken_in",
     )  # fmt: skip
 
     def __init__(self, kafka_key: bytes, facts: PackedFacts) -> None:
@@ -69,6 +70,8 @@ class Conversation:
         """Of what the ledger was told of each, as far as that is known."""
         # A fact came when sessions that settle before this had settled: what it adds to them corrects.
         self.late_before_ms = 0
+        self.taken_in = 0
+        """The number of the last checkpoint that took it: until that is saved, it must stay in memory."""
         self.is_queued = False
 
     @classmethod
@@ -179,39 +182,39 @@ class ConversationShard:
             {OutcomeKey(source, outcome, ""): count for outcome, count in outcomes.items() if count}
         )
 
-    def take(self, settled_before_ms: int, checkpoint: Checkpoint) -> None:
-        """Put all that changed since the last take into a checkpoint."""
+    def take(self, settled_before_ms: int, number: int, checkpoint: Checkpoint) -> None:
+        """Put all that changed since the last take into a checkpoint, the claim's so many'th."""
         # Those with copies in conflict are billed one by one, after all others.
         touched = sorted(self._touched.values(), key=lambda conversation: not conversation.facts.all_win)
         self._touched = {}
         for at in range(0, len(touched), MOST_CONVERSATIONS):
             self._take_some(touched[at : at + MOST_CONVERSATIONS], settled_before_ms, checkpoint)
+        for conversation in touched:
+            conversation.taken_in = number
 
-    def forget_settled(self, settled_before_ms: int) -> None:
-        """Let go of what had settled in a checkpoint that has committed, and was not touched since."""
+    def forget_settled(self, settled_before_ms: int, saved: int) -> None:
+        """Let go of what has settled, but of none that a later checkpoint than this saved one has taken."""
+        later = []
         while self._steps and (self._steps[0] + 1) * _STEP_MS <= settled_before_ms:
             for kafka_key in self._settling.pop(heappop(self._steps)):
                 conversation = self._conversations.get(kafka_key)
                 if conversation is None:
                     continue
                 conversation.is_queued = False
-                if kafka_key in self._touched:
-                    continue  # it will be queued when it is taken
-                if conversation.settles_ms < settled_before_ms:
+                if conversation.settles_ms < settled_before_ms and conversation.taken_in <= saved:
                     self._forget(conversation)
                 else:
-                    self._queue(conversation)
+                    later.append(conversation)
+        for conversation in later:
+            self._queue(conversation)
 
-    def forget_idle(self, freed_bytes: int) -> None:
-        """Let go of those touched longest ago until so much is free, but of none that is not saved.
-
-        Only after a checkpoint has committed: then the ledger holds all that is forgotten.
-        """
+    def forget_idle(self, freed_bytes: int, saved: int) -> None:
+        """Let go of those touched longest ago until so much is free, but of none taken later than saved."""
         gone, gone_bytes = [], 0
-        for kafka_key, conversation in self._conversations.items():
+        for conversation in self._conversations.values():
             if gone_bytes >= freed_bytes:
                 break
-            if kafka_key not in self._touched:
+            if conversation.taken_in <= saved:
                 gone.append(conversation)
                 gone_bytes += conversation.facts.saved_bytes + CONVERSATION_BYTES
         for conversation in gone:

@@ -17,7 +17,10 @@ from sinks.ledger import AlertReportRow, Checkpoint, OutcomeKey, RecordRow, Sour
 class Alert:
     """One alert delivery: its reports, and which of them the ledger has been told."""
 
-    __slots__ = ("account_id", "bot_id", "delivery", "delivery_id", "key", "revision", "told", "told_first")
+    __slots__ = (
+        "account_id", "bot_id", "delivery", "delivery_id", "key", "revision",
+        "taken_in", "told", "told_first",
+    )  # fmt: skip
 
     def __init__(self, names: Sequence[str], key: bytes, stored: StoredAlert | None) -> None:
         self.account_id, self.bot_id, self.delivery_id = names
@@ -26,6 +29,7 @@ class Alert:
         self.revision = stored.revision if stored else 0
         self.told = {Report(*report) for report in stored.further} if stored else set()
         self.delivery = Delivery(self.told | {self.told_first} if self.told_first else ())
+        self.taken_in = 0
 
     def take(self, shard: int, checkpoint: Checkpoint) -> None:
         """Put what changed since the last take into a checkpoint."""
@@ -109,15 +113,16 @@ class AlertShard:
             self._touched[kafka_key] = alert
         return outcomes
 
-    def take(self, checkpoint: Checkpoint) -> None:
-        """Put all that changed since the last take into a checkpoint."""
+    def take(self, number: int, checkpoint: Checkpoint) -> None:
+        """Put all that changed since the last take into a checkpoint, the claim's so many'th."""
         for alert in self._touched.values():
             alert.take(self._source.partition, checkpoint)
+            alert.taken_in = number
         self._touched = {}
 
-    def forget_saved(self) -> None:
-        """Let go of what a checkpoint that has committed holds, and was not touched since."""
-        self._alerts = dict(self._touched)
+    def forget_saved(self, saved: int) -> None:
+        """Let go of all that no later checkpoint than this saved one has taken."""
+        self._alerts = {key: alert for key, alert in self._alerts.items() if alert.taken_in > saved}
 
 
 def _names(kafka_key: bytes) -> list[str]:

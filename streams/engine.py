@@ -13,7 +13,7 @@ What may go wrong and what then happens (architecture.md sections 1 and 2):
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -68,9 +68,18 @@ class Plan:
     dead_letter_limit_run: int
     max_state_bytes: int = 1 << 30
     """Of conversations in memory, about; beyond it those touched longest ago leave."""
-    max_unsaved_records: int = 300_000
+    max_unsaved_records: int = 500_000
     max_unsaved_dead_bytes: int = 128 << 20
     """Of dead letters: they are saved in one message, and PostgreSQL takes none above 1 GiB."""
+
+
+@dataclass(slots=True)
+class Load:
+    """How much was read for one checkpoint."""
+
+    records: int = 0
+    dead_bytes: int = 0
+    """Of dead letters."""
 
 
 @dataclass(slots=True)
@@ -85,15 +94,27 @@ class Claim:
     alerts: dict[int, AlertShard]
     limits: dict[SourcePartition, DeadLetterLimit]
     pending: Checkpoint
-    unsaved_records: int = 0
-    unsaved_dead_bytes: int = 0
+    unsaved: deque[Load] = field(default_factory=lambda: deque([Load()]))
+    """Of the checkpoints that are not saved yet; the last one is still read for."""
+    cuts: int = 0
     saved: dict[SourcePartition, int] = field(default_factory=dict)
+
+    @property
+    def unsaved_records(self) -> int:
+        """How many records were read and are not saved."""
+        return sum(load.records for load in self.unsaved)
+
+    @property
+    def unsaved_dead_bytes(self) -> int:
+        """How long the dead letters among them are."""
+        return sum(load.dead_bytes for load in self.unsaved)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """What was read until a moment, and how far, for one checkpoint."""
+    """What was read until a moment, and how far, for one checkpoint: the claim's so many'th."""
 
+    number: int
     checkpoint: Checkpoint
     conversations: list[tuple[ConversationShard, list[Portion]]]
     alerts: list[tuple[AlertShard, Reports]]
@@ -129,7 +150,8 @@ class Engine:
         self._confirm = confirm
         self._numbers = 0
         self._claim: Claim | None = None
-        self._saving = asyncio.Lock()
+        # In this order: who waits to save holds the first, so that checkpoints are saved as they were cut.
+        self._taking, self._saving = asyncio.Lock(), asyncio.Lock()
         self._progress = asyncio.Condition()
         self.waiting_for: str | None = None
         """What last failed to answer, while it is being waited for."""
@@ -160,7 +182,7 @@ class Engine:
         Batches fetched from there on must bear that number. Raises `UnfitAssignment`, `OutOfPatience` and
         what `confirm` refuses with.
         """
-        self._forget()
+        self._claim = None
         self._numbers += 1
         number, owner = self._numbers, uuid4()
         await self._patiently(self._confirm)
@@ -182,33 +204,49 @@ class Engine:
         claim.cursors[batch.source].check(batch)
         self._keep(claim, batch, claim.readers[batch.source].read(batch))
 
-    async def checkpoint(self) -> None:
+    async def checkpoint(self, on_saving: Callable[[], None] = lambda: None) -> None:
         """Save what was read since the last one, and settle what the watermark has passed.
 
-        Raises `Fenced` and `OutOfPatience`. Any way out but success forgets the claim.
+        While one checkpoint is saved another may be taken: `on_saving` is called when this one has come so
+        far, or has ended. Raises `Fenced` and `OutOfPatience`. Any way out but success forgets the claim.
         """
-        async with self._saving:
+        started = _now_seconds()
+        async with self._taking:
             claim = self._claim
-            if claim is None:
-                return
-            started = _now_seconds()
             try:
+                if claim is None:
+                    return
                 cut = self._cut(claim)
-                checkpoint = await self._take(claim, cut)
-                await self._patiently(self._confirm)
-                changes = await self._patiently(lambda: self._ledger.save(checkpoint))
-            except Fenced:
-                if claim is self._claim:
-                    self._forget()
-                    raise
-                return  # the claim was given up meanwhile: whoever has it now is right
+                await self._take(cut)
+                await self._saving.acquire()
             except BaseException:
-                if claim is self._claim:
-                    self._forget()
+                self._forget(claim)
                 raise
+            finally:
+                on_saving()
+        try:
+            if claim is self._claim:  # else the one before it was not saved
+                await self._save(claim, cut.checkpoint, started)
+        finally:
+            self._saving.release()
+        async with self._taking:
             if claim is self._claim:
-                await self._after(claim, checkpoint)
-            self._on_saved(Saved(checkpoint.outcomes, changes, _now_seconds() - started))
+                self._let_go(claim, cut)
+
+    async def _save(self, claim: Claim, checkpoint: Checkpoint, started: float) -> None:
+        try:
+            await self._patiently(self._confirm)
+            changes = await self._patiently(lambda: self._ledger.save(checkpoint))
+        except BaseException as error:
+            was_current = self._forget(claim)
+            if isinstance(error, Fenced) and not was_current:
+                return  # the claim was given up meanwhile: whoever has it now is right
+            raise
+        claim.saved = {advance.source: advance.next_offset for advance in checkpoint.advances}
+        claim.unsaved.popleft()
+        async with self._progress:
+            self._progress.notify_all()
+        self._on_saved(Saved(checkpoint.outcomes, changes, _now_seconds() - started))
 
     async def hand_over(self, limit_seconds: float) -> None:
         """Save a last time if that succeeds within the limit, then give the claim up, whatever happened."""
@@ -216,12 +254,16 @@ class Engine:
             async with asyncio.timeout(limit_seconds):
                 await self.checkpoint()
         finally:
-            self._forget()
+            self._claim = None
             self._numbers += 1
             self.waiting_for = None
 
-    def _forget(self) -> None:
-        self._claim = None
+    def _forget(self, claim: Claim | None) -> bool:
+        """Give this claim up; return whether it was the one in force."""
+        was_current = claim is not None and claim is self._claim
+        if was_current:
+            self._claim = None
+        return was_current
 
     def _topic(self, source: SourcePartition) -> Topic:
         return self._plan.topics[source.topic]
@@ -290,14 +332,16 @@ class Engine:
             shard.keep(source, reading.facts, before_ms)
         _add(reading.outcomes, claim.pending.outcomes)
         claim.pending.dead_letters += reading.dead_letters
-        claim.unsaved_records += len(batch.records)
-        claim.unsaved_dead_bytes += sum(len(letter.value or b"") for letter in reading.dead_letters)
+        load = claim.unsaved[-1]
+        load.records += len(batch.records)
+        load.dead_bytes += sum(len(letter.value or b"") for letter in reading.dead_letters)
         claim.cursors[source].advance(batch, reading.newest_ms)
 
     def _cut(self, claim: Claim) -> _Cut:
         """Take all that was read until now; what is read from now on is for the next checkpoint."""
         checkpoint, claim.pending = claim.pending, Checkpoint(claim.owner, ())
-        claim.unsaved_records = claim.unsaved_dead_bytes = 0
+        claim.unsaved.append(Load())
+        claim.cuts += 1
         lateness_ms = self._plan.allowed_lateness_ms
         checkpoint.settled = [
             Settled(shard, mark - lateness_ms) for shard, mark in self.watermarks_ms().items()
@@ -306,15 +350,16 @@ class Engine:
         for reader in claim.readers.values():
             reader.forget_groups()
         return _Cut(
+            claim.cuts,
             checkpoint,
             [(shard, shard.cut()) for shard in claim.conversations.values()],
             [(alerts, alerts.cut()) for alerts in claim.alerts.values()],
         )
 
-    async def _take(self, claim: Claim, cut: _Cut) -> Checkpoint:
+    async def _take(self, cut: _Cut) -> None:
         """Merge what was cut into the shards, and have them write their part of the checkpoint.
 
-        Only here are shards changed, and after a commit; so nothing leaves them between look-up and merge.
+        Only who holds `_taking` changes shards, so nothing leaves them between look-up and merge.
         """
         checkpoint = cut.checkpoint
         settled_before_ms = dict(checkpoint.settled)
@@ -322,12 +367,11 @@ class Engine:
             await self._look_up(shard, chain.from_iterable(portion.facts.keys for portion in portions))
             for portion in portions:
                 _add(shard.merge(portion), checkpoint.outcomes)
-            shard.take(settled_before_ms[shard.number], checkpoint)
+            shard.take(settled_before_ms[shard.number], cut.number, checkpoint)
         for alerts, reports in cut.alerts:
             await self._look_up(alerts, reports)
             _add(alerts.merge(reports), checkpoint.outcomes)
-            alerts.take(checkpoint)
-        return checkpoint
+            alerts.take(cut.number, checkpoint)
 
     async def _look_up(self, shard: ConversationShard | AlertShard, kafka_keys: Iterable[bytes]) -> None:
         """Have the shard hold all of these as the ledger does."""
@@ -342,24 +386,18 @@ class Engine:
             alerts = await self._patiently(lambda: self._ledger.look_up_alerts(keys))
             shard.admit(unknown, alerts)
 
-    async def _after(self, claim: Claim, checkpoint: Checkpoint) -> None:
-        claim.saved = {advance.source: advance.next_offset for advance in checkpoint.advances}
-        for settled in checkpoint.settled:
-            claim.conversations[settled.shard].forget_settled(settled.before_ms)
-        self._keep_within_memory(claim)
-        for alerts in claim.alerts.values():
-            alerts.forget_saved()
-        async with self._progress:
-            self._progress.notify_all()
-
-    def _keep_within_memory(self, claim: Claim) -> None:
-        """Just after a checkpoint, when the ledger holds whatever was not touched since."""
+    def _let_go(self, claim: Claim, cut: _Cut) -> None:
+        """Let go of what the ledger holds now that this cut is saved: what has settled, and idle ones."""
+        for settled in cut.checkpoint.settled:
+            claim.conversations[settled.shard].forget_settled(settled.before_ms, cut.number)
         held_bytes = sum(shard.held_bytes for shard in claim.conversations.values())
         if held_bytes > self._plan.max_state_bytes:
             # Some more than must, so that not every checkpoint has to.
             share = 1 - _KEPT_SHARE * self._plan.max_state_bytes / held_bytes
             for shard in claim.conversations.values():
-                shard.forget_idle(int(shard.held_bytes * share))
+                shard.forget_idle(int(shard.held_bytes * share), cut.number)
+        for alerts in claim.alerts.values():
+            alerts.forget_saved(cut.number)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until there is an answer or PATIENCE is over; a first call may take its own time."""

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
@@ -82,6 +82,7 @@ class StreamWorker:
         self._health = Health(limits, plan.topics, plan.partitions)
         self._observer = Observer(self._engine, self.telemetry.totals, list(plan.topics))
         self._checkpoints: asyncio.Task[None] | None = None
+        self._saves: set[asyncio.Task[None]] = set()
         self._looks: asyncio.Task[None] | None = None
         self._stopping = False
         self._app = new_app(membership, plan.patience_ms, self._folder.name, self)
@@ -154,8 +155,9 @@ class StreamWorker:
 
     def end_checkpoints(self) -> None:
         """Save no more: the last checkpoint was that of the hand-over."""
-        if self._checkpoints:
-            self._checkpoints.cancel()
+        for task in (self._checkpoints, *self._saves):
+            if task:
+                task.cancel()
 
     def fail(self, error: Exception) -> NoReturn:
         """End the process."""
@@ -203,19 +205,22 @@ class StreamWorker:
     async def _checkpoint_for_ever(self) -> None:
         interval = self._membership.checkpoint_interval_ms / 1000
         while True:
-            started = time.monotonic()
-            with self._fatal():
-                await self._checkpoint()
+            started, saving = time.monotonic(), asyncio.Event()
+            checkpoint = asyncio.create_task(self._checkpoint(saving.set), name="checkpoint")
+            self._saves.add(checkpoint)
+            checkpoint.add_done_callback(self._saves.discard)
+            await saving.wait()  # and let the next one be taken meanwhile
             took = time.monotonic() - started
             # A slow ledger is asked less often, and each bill is then computed less often.
             await asyncio.sleep(max(interval - took, took * PAUSE_SHARE))
 
-    async def _checkpoint(self) -> None:
-        self._follow_fetches()
-        await self._engine.checkpoint()
-        if self._drain_to is not None and not self._stopping and await self._is_drained(self._drain_to):
-            self._stopping = True
-            os.kill(os.getpid(), signal.SIGTERM)
+    async def _checkpoint(self, on_saving: Callable[[], None]) -> None:
+        with self._fatal():
+            self._follow_fetches()
+            await self._engine.checkpoint(on_saving)
+            if self._drain_to is not None and not self._stopping and await self._is_drained(self._drain_to):
+                self._stopping = True
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def _follow_fetches(self) -> None:
         """Move the clocks of partitions read to their end."""

@@ -162,8 +162,8 @@ def _check_together(records: dict[tuple[Topic, int], list[tuple[FuzzRecord, Read
                 f"the same again gave {merged}",
             )
     checkpoint = Checkpoint(UUID(int=1), ())
-    conversations.take(_SETTLED_BEFORE_MS, checkpoint)
-    alerts.take(checkpoint)
+    conversations.take(_SETTLED_BEFORE_MS, 1, checkpoint)
+    alerts.take(1, checkpoint)
     _check_storable(checkpoint.conversations)
     _check_storable(checkpoint.chunks)
     _check_storable(checkpoint.records, "session_started_ms", "started_ms", "ended_ms")

@@ -241,7 +241,9 @@ class Worker:
     async def _checkpoint(self) -> None:
         while True:
             self._follow_fetches()
-            await self.engine.checkpoint()
+            saving = asyncio.Event()
+            self._begin(self.engine.checkpoint, saving.set)
+            await saving.wait()
             await asyncio.sleep(self._interval_seconds)
 
     def _follow_fetches(self) -> None:

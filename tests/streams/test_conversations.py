@@ -49,7 +49,7 @@ def test_any_split_into_merges_and_takes_writes_the_bill_and_no_record_twice_ali
         if batch and data.draw(st.booleans()):
             continue
         checkpoint = Checkpoint(UUID(int=1), ())
-        shard.take(0, checkpoint)
+        shard.take(0, 1, checkpoint)
         ids = {row.conversation_id: _split(row.record_ids) for row in checkpoint.conversations}
         for record in checkpoint.records:
             told = written.get(record.session_id)
