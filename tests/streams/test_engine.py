@@ -266,6 +266,40 @@ async def test_a_conversation_touched_while_it_settles_stays_in_memory(
     assert comparison.equal, comparison.report("ledger", "reference")
 
 
+@pytest.mark.parametrize("state_bytes", [PLAN.max_state_bytes, 1], ids=["settled", "idle"])
+async def test_what_a_later_checkpoint_took_stays_in_memory_until_that_is_saved(
+    held: "HeldLedger", database: str, state_bytes: int
+) -> None:
+    """Once the first is saved the conversation would go, but the ledger lacks what the second took."""
+    log, engine = Log(), Engine(held, replace(PLAN, max_state_bytes=state_bytes))
+    (name,) = _names_of_partition(0, 1)
+    await engine.claim(SOURCES)
+    if state_bytes > 1:
+        for source in SOURCES:  # what will be read has settled
+            engine.current.cursors[source].clock_ms = NOON_MS + 60 * MINUTE_MS
+    alert = event("delivered", NOON_MS, delivery_id="d-1")
+    checkpoints = []
+    held.hold_saves = asyncio.Event()
+    for minute in range(3):
+        log.append([event("user", NOON_MS + minute * MINUTE_MS, name), alert])
+        await read_all(engine, log)
+        checkpoints.append(asyncio.create_task(engine.checkpoint()))
+        if minute == 0:
+            await held.saving.wait()
+        elif minute == 1:
+            await asyncio.sleep(0)  # it is taken, and waits for the first
+            held.hold_before_save = asyncio.Event()
+            held.hold_saves.set()
+            await checkpoints[0]
+            assert len(engine.current.conversations[0]) == 1
+    await asyncio.sleep(0)
+    held.hold_before_save.set()
+    await asyncio.gather(*checkpoints)
+    comparison = compare(await records_of(database), log.expected())
+    assert comparison.equal, comparison.report("ledger", "reference")
+    assert len(engine.current.conversations[0]) == 0
+
+
 async def test_a_conversation_with_a_chunk_lost_is_not_billed_from_the_rest(
     ledger: PostgresLedger, database: str
 ) -> None:
@@ -387,6 +421,7 @@ class HeldLedger:
         self.hold: asyncio.Event | None = None
         self.looking_up = asyncio.Event()
         self.saving = asyncio.Event()
+        self.hold_before_save: asyncio.Event | None = None
         self.hold_saves: asyncio.Event | None = None
         self.unreachable = False
 
@@ -406,6 +441,8 @@ class HeldLedger:
     async def save(self, checkpoint):
         if self.unreachable:
             raise Unreachable("cut off")
+        if self.hold_before_save:
+            await self.hold_before_save.wait()
         saved = await self._ledger.save(checkpoint)
         self.saving.set()
         if self.hold_saves:
