@@ -8,6 +8,9 @@ What may go wrong and what then happens (architecture.md sections 1 and 2):
   must end;
 - any way out of a checkpoint but success forgets the claim: its memory and positions are void, nothing more
   is saved under it, and its batches are dropped by their number until the next claim.
+
+A batch is only read when it comes. A checkpoint cuts off all that was read, takes it into the shards and is
+saved; while it is, the next one may be taken.
 """
 
 from __future__ import annotations
