@@ -4,7 +4,7 @@ The events are those of `quarterhour traffic`, with its duplicates, conflicts an
 that ended two days ago: by now handoffs that nobody ended have run out too. First a worker meets all of it as
 a backlog; its ledger must equal the reference model's. When every session has settled, the ledger's positions
 are set back to offset zero and another worker reads everything again: no record may change, nor its status or
-revision, and every fact must be a repeat.
+revision, and every fact must be a repeat. What the day takes on disk is read before that.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ SEED = 7
 EVENTS = 1_000_000
 BACK_TO_ZERO = "update billing.source_partition set next_offset = 0"
 FINGERPRINT = "select md5(string_agg(r::text, ' ' order by session_id)) from billing.session_record r"
+WAL_BYTES = "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+TABLE_BYTES = """
+select c.relname::text, pg_total_relation_size(c.oid) from pg_class c
+where c.relnamespace = 'billing'::regnamespace and c.relkind = 'r'
+"""
 OUTCOMES = "select outcome, sum(records)::bigint from billing.outcome_count group by outcome"
 
 
@@ -41,11 +46,15 @@ async def catch_up(parts: Parts, events: int) -> AsyncIterator[Result]:
     until_ms = now_ms() - 2 * DAY_MS
     async with on_ground(parts) as ground:
         await publish(_day(events, until_ms), parts.kafka.brokers, ground.topics)
+        wal_bytes = await ground.query(WAL_BYTES)
         first = await _read_all(ground, events)
         await _compare(ground, events, until_ms)
         yield {"catch-up": {"hours": DAY_MS // HOUR_MS, **first.figures()}}
         await ground.settled()
         ground.kill_workers()
+        wal_bytes = int(await ground.query(WAL_BYTES) - wal_bytes)
+        event_bytes = sum(map(len, _day(events, until_ms)))
+        yield {"disk": {"events": events, "event_bytes": event_bytes} | await _disk(ground, wal_bytes)}
         before, outcomes = await ground.query(FINGERPRINT), await _outcomes(ground)
         await ground.query(BACK_TO_ZERO)
         again = await _read_all(ground, events)
@@ -84,6 +93,22 @@ async def _compare(ground: Ground, events: int, until_ms: int) -> None:
     expected = reference.outcomes(map(json.loads, _day(events, until_ms)))
     if (outcomes := await _outcomes(ground)) != expected:
         raise BenchFailed(f"outcomes: ledger {dict(outcomes)}, reference {dict(expected)}")
+
+
+async def _disk(ground: Ground, wal_bytes: int) -> dict[str, int]:
+    """What the ledger takes, indexes and all."""
+    async with session(ground.dsn) as connection:
+        tables = dict(await connection.fetch(TABLE_BYTES))
+    of_table = {f"{name}_bytes": tables[name] for name in sorted(tables, key=lambda it: -tables[it])[:4]}
+    records = await ground.query("select count(*) from billing.session_record")
+    conversations = await ground.query("select count(*) from billing.conversation")
+    return {
+        "conversations": conversations,
+        "records": records,
+        "wal_bytes": wal_bytes,
+        "ledger_bytes": sum(tables.values()),
+        **of_table,
+    }
 
 
 async def _outcomes(ground: Ground) -> Counter[str]:

@@ -151,6 +151,7 @@ class Stream:
             await self.ground.saved()
         finally:
             looking.cancel()
+            await asyncio.wait([looking])  # its query may still be under way
         await observer.look_for_probes()
         window = observer.window(rate, self.seconds, flowed, cost)
         tell(f"live: {window.figures()}")

@@ -12,6 +12,8 @@ from tests.bench.charts import Chart, svg
 from tests.bench.ground import KAFKA_CPU, POSTGRES_CPU, WORKER_CPU
 from tests.bench.results import RESULTS, Result, read
 
+MIB = 1 << 20
+
 PAGE = Path(__file__).parent / "README.md"
 PLOTS = "plots"
 CPU = "CPU seconds per million events"
@@ -155,6 +157,19 @@ def _catch_up(found: Result) -> Iterator[tuple[str, list[str], None]]:
     if rows:
         columns = {"name": "read", **COSTS, "seconds": "seconds"}
         yield "catch-up", [*_table(columns, rows), _made_on(rows[0])], None
+    if disk := found.get("disk"):
+        names = [name for name in disk if name.endswith("_bytes")]
+        rows = [
+            {
+                "what": name.removesuffix("_bytes").replace("_", " "),
+                "mib": disk[name] / MIB,
+                "an event": disk[name] / disk["events"],
+                "a record": disk[name] / disk["records"],
+            }
+            for name in names
+        ]
+        columns = {"what": "what", "mib": "MiB", "an event": "bytes an event", "a record": "bytes a record"}
+        yield "disk", [*_table(columns, rows), _made_on(disk)], None
 
 
 def _table(columns: Columns, rows: Sequence[Result]) -> list[str]:

@@ -58,6 +58,8 @@ async def test_catching_up_and_reading_again_are_measured(parts: Parts) -> None:
     found = await whole(catch_up(parts, 2_000))
     assert found["catch-up"]["events"] == found["replay"]["events"] == 2_000
     assert sum(found["replay"]["outcomes"].values()) == 2_000
+    disk = found["disk"]
+    assert disk["ledger_bytes"] > disk["records"] * 100 and disk["wal_bytes"] > disk["records"] * 100
 
 
 async def test_a_ledger_that_bills_otherwise_fails_a_measurement(parts: Parts) -> None:
