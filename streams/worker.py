@@ -84,7 +84,8 @@ class StreamWorker:
         self._checkpoints: asyncio.Task[None] | None = None
         self._saves: set[asyncio.Task[None]] = set()
         self._looks: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._is_drained_now = False
+        self._is_stopping = False
         self._app = new_app(membership, plan.patience_ms, self._folder.name, self)
         self._add_agent(self._app)
         add_pages(self._app, self._look, self._measure)
@@ -150,6 +151,7 @@ class StreamWorker:
 
     def end_looks(self) -> None:
         """Judge health no more: a worker that is stopping reads nothing and claims nothing."""
+        self._is_stopping = True
         if self._looks:
             self._looks.cancel()
 
@@ -217,9 +219,16 @@ class StreamWorker:
     async def _checkpoint(self, on_saving: Callable[[], None]) -> None:
         with self._fatal():
             self._follow_fetches()
-            await self._engine.checkpoint(on_saving)
-            if self._drain_to is not None and not self._stopping and await self._is_drained(self._drain_to):
-                self._stopping = True
+            try:
+                await self._engine.checkpoint(on_saving)
+            except OutOfPatience as error:
+                if not self._is_stopping:
+                    raise
+                log.warning("a checkpoint not saved, its records will be read again: %r", error)
+            if self._drain_to is None or self._is_drained_now:
+                return
+            if await self._is_drained(self._drain_to):
+                self._is_drained_now = True
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _follow_fetches(self) -> None:
