@@ -35,7 +35,7 @@ ONE = """session_id = (select session_id from billing.session_record
 
 
 async def test_each_corruption_is_found(stage: Stage, new_database) -> None:
-    await stage.publish(one_round(5_000, 3, now_ms()))
+    await stage.publish([*one_round(5_000, 3, now_ms()), b"{"])  # which is no JSON, if nothing else is
     await stage.drain()
     clean = await _judge(stage, stage.dsn)
     assert not clean.wrong, clean.differences
