@@ -169,7 +169,7 @@ def _activity(of_set: Ints, time_ms: Ints, kind: Ints, line: Ints, clocks: _Cloc
     """Messages outside all spans, both ends of spans, and every close, in order."""
     talk = np.flatnonzero(kind <= USER_MESSAGE)
     of_set, time_ms, step, line = of_set[talk], time_ms[talk], _STEPS[kind[talk]], line[talk]
-    bot_ms, stands_still = time_ms, None
+    bot_ms = time_ms
     if len(clocks.of_set) > 1:
         bot_ms, stands_still = clocks.at(of_set, time_ms)
         kept = np.flatnonzero(~stands_still | (step == CLOSE))

@@ -7,6 +7,8 @@ from uuid import NAMESPACE_DNS, UUID, uuid5
 
 import numpy as np
 
+from sessionizer.packed import split
+
 _NAMESPACE: Final = uuid5(NAMESPACE_DNS, "quarterhour")
 _ID_BYTES: Final = 16
 
@@ -23,8 +25,7 @@ def usage_session_ids(sessions: Iterable[tuple[bytes, int, int]]) -> list[bytes]
     made = np.frombuffer(digests, np.uint8).reshape(-1, _ID_BYTES).copy()
     made[:, 6] = made[:, 6] & 0x0F | 0x50  # version 5
     made[:, 8] = made[:, 8] & 0x3F | 0x80  # the variant of RFC 9562
-    joined = made.tobytes()
-    return [joined[at : at + _ID_BYTES] for at in range(0, len(joined), _ID_BYTES)]
+    return split(made.tobytes(), _ID_BYTES)
 
 
 def alert_session_id(account_id: str, bot_id: str, delivery_id: str) -> UUID:

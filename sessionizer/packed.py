@@ -111,7 +111,7 @@ class PackedFacts:
         """Add facts of which any may be known, as `FactSet.add`: how many were new, and in conflict."""
         known = self._known_facts()
         added = conflicts = 0
-        for fact in _split(facts):
+        for fact in split(facts, FACT_BYTES):
             first = known.setdefault(fact[_IDENTITY], fact)
             if first is fact:
                 added += 1
@@ -134,7 +134,7 @@ class PackedFacts:
         known = self._known
         if known is None:
             known = {}
-            for fact in _split(bytes(self.facts)):
+            for fact in split(bytes(self.facts), FACT_BYTES):
                 known.setdefault(fact[_IDENTITY], fact)
             if self.is_large:
                 self._known, self.facts = known, bytearray(self.facts)
@@ -292,5 +292,6 @@ def _all_win(facts: bytes) -> bool:
     return len(np.unique(identities)) == len(identities)
 
 
-def _split(facts: bytes) -> list[bytes]:
-    return [facts[at : at + FACT_BYTES] for at in range(0, len(facts), FACT_BYTES)]
+def split(joined: bytes, length: int) -> list[bytes]:
+    """Return the pieces of so many bytes that were joined."""
+    return [joined[at : at + length] for at in range(0, len(joined), length)]

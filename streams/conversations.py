@@ -22,7 +22,7 @@ from schemas.outcomes import Outcome
 from sessionizer.bill import bill
 from sessionizer.bills import MOST_CONVERSATIONS, Bills, bill_many
 from sessionizer.ids import usage_session_ids
-from sessionizer.packed import NewFacts, PackedFacts, ReadFacts, by_conversation, merge, times_of
+from sessionizer.packed import NewFacts, PackedFacts, ReadFacts, by_conversation, merge, split, times_of
 from sessionizer.rules import RuleBook, RuleSet
 from sinks.ledger import (
     Checkpoint,
@@ -295,7 +295,7 @@ class ConversationShard:
         for conversation, begin, end in zip(conversations, [0, *ends], ends, strict=False):
             its_ids = ids[begin:end]
             if conversation.record_ids:
-                vanished = set(_split(conversation.record_ids, ID_BYTES)).difference(its_ids)
+                vanished = set(split(conversation.record_ids, ID_BYTES)).difference(its_ids)
                 revision = conversation.facts.revision
                 checkpoint.voids += [VoidRow(session_id, revision) for session_id in sorted(vanished)]
             conversation.record_ids = b"".join(its_ids)
@@ -321,10 +321,6 @@ class ConversationShard:
 
 def _told(conversation: Conversation, hashes: bytes) -> list[bytes]:
     """The ids of the records with these hashes, as far as the ledger was told of each just so; else none."""
-    same = map(eq, _split(conversation.hashes, HASH_BYTES), _split(hashes, HASH_BYTES))
-    ids = _split(conversation.record_ids, ID_BYTES)
+    same = map(eq, split(conversation.hashes, HASH_BYTES), split(hashes, HASH_BYTES))
+    ids = split(conversation.record_ids, ID_BYTES)
     return [session_id if is_same else b"" for session_id, is_same in zip(ids, same, strict=False)]
-
-
-def _split(joined: bytes, length: int) -> list[bytes]:
-    return [joined[at : at + length] for at in range(0, len(joined), length)]

@@ -84,7 +84,6 @@ class StreamWorker:
         self._checkpoints: asyncio.Task[None] | None = None
         self._saves: set[asyncio.Task[None]] = set()
         self._looks: asyncio.Task[None] | None = None
-        self._is_drained_now = False
         self._is_stopping = False
         self._app = new_app(membership, plan.patience_ms, self._folder.name, self)
         self._add_agent(self._app)
@@ -225,10 +224,10 @@ class StreamWorker:
                 if not self._is_stopping:
                     raise
                 log.warning("a checkpoint not saved, its records will be read again: %r", error)
-            if self._drain_to is None or self._is_drained_now:
+            if self._drain_to is None or self._is_stopping:
                 return
             if await self._is_drained(self._drain_to):
-                self._is_drained_now = True
+                self._is_stopping = True
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _follow_fetches(self) -> None:
