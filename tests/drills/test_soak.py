@@ -23,7 +23,7 @@ SHORT = Plan(30, 5, fault_seconds=12, wave_seconds=5, rate=1_000)
 DOUBLED = """
 insert into billing.session_record
 select (jsonb_populate_record(r, jsonb_build_object('session_id', gen_random_uuid()))).*
-from billing.session_record r limit 1
+from billing.session_record r where status = 'final' limit 1
 """
 
 
