@@ -23,7 +23,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pylint --disable=all --enable=duplicate-code quarterhour schemas sessionizer sinks streams
+	$(BIN)/pylint --disable=all --enable=duplicate-code invoicing quarterhour schemas sessionizer sinks streams
 
 bench: install
 	$(BIN)/python -m tests.bench

@@ -1,7 +1,7 @@
 """The shapes that pass between the modules of the aggregator: plain values, times in ms since 1970 UTC.
 
-Money is an integer of the currency's minor units; prices per session are `Decimal` in major units, for they may be
-finer than a minor unit. Nothing here does I/O or knows a clock.
+Money is an integer of the currency's minor units; prices per session are `Decimal` in major units, for they
+may be finer than a minor unit. Nothing here does I/O or knows a clock.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Sessions beyond the allowance up to this many in all (None: without end), each at this price in major units."""
+    """Sessions beyond the allowance up to this many in all (None: without end), each at this price."""
 
     up_to: int | None
     unit_price: Decimal
@@ -107,8 +107,8 @@ class Slice:
 class Line:
     """A line of an invoice.
 
-    `first` and `quantity` say which sessions of its slice and kind it bills: those from the first'th on (from 0),
-    in order of (`started_at`, `session_id`).
+    `first` and `quantity` say which sessions of its slice and kind it bills: those from the first'th on (from
+    0), in order of (`started_at`, `session_id`).
     """
 
     kind: LineKind
