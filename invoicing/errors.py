@@ -1,7 +1,7 @@
-"""What can be wrong, each with a stable code: who asked is told, and an invoice that meets one is held with it.
+"""What can be wrong, each with a stable code; an invoice that meets one is held with it.
 
-The command line turns them into one line and an exit status; the run writes code and detail to the draft and goes
-on with the next account. Nothing else catches them.
+The command line turns them into one line and an exit status; the run writes code and detail to the draft and
+goes on with the next account. Nothing else catches them.
 """
 
 

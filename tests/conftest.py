@@ -26,10 +26,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from quarterhour.database import migrate_all
 from quarterhour.parts import PartFailed, PartMissing, Parts
 from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics, run
 from schemas.topics import Topic
-from sinks.migrate import migrate
 from tests.reaper import ending_with_this_run
 from tests.streams.stage import Stage, staged
 
@@ -68,7 +68,7 @@ def kafka_brokers(parts: Parts) -> str:
 def migrated_template(parts: Parts) -> Iterator[str]:
     name = _unique("template")
     parts.postgres.create_database(name)
-    run(migrate(parts.postgres.dsn(name)))
+    run(migrate_all(parts.postgres.dsn(name)))
     yield name
     parts.postgres.query(f'drop database "{name}" with (force)', "postgres")
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from quarterhour.comparing import Comparison, compare
+from quarterhour.database import migrate_all
 from quarterhour.errors import AnswerIsNo, QuarterhourError
 from quarterhour.lines import decode_line
 from quarterhour.output import TABLE, emit_summary, format_option
@@ -28,7 +29,6 @@ from schemas.decode import Rejected, check_clock
 from schemas.outcomes import Outcome
 from sessionizer import reference
 from sessionizer.bill import ALGORITHM
-from sinks.migrate import migrate
 from sinks.postgres import PostgresLedger
 from sinks.views import read_session_records
 
@@ -92,7 +92,7 @@ async def _demo(
 ) -> tuple[Expected, Found, float]:
     with console.status("starting Kafka and PostgreSQL (the first time: downloading them)"):
         end_points = await asyncio.to_thread(Parts(settings.home).up, console.print)
-        await migrate(end_points.postgres_dsn)
+        await migrate_all(end_points.postgres_dsn)
         names = {settings.topics[role]: partitions for role, partitions in PARTITIONS.items()}
         await create_topics(end_points.kafka_brokers, names)
     with console.status(f"generating and publishing {events:,} events"):

@@ -4,10 +4,10 @@ import asyncio
 
 import click
 
+from quarterhour.database import migrate_all, pending_of_all
 from quarterhour.errors import AnswerIsNo, PartUnreachable
 from quarterhour.settings import load_settings
 from sinks.ledger import Refused, Unreachable
-from sinks.migrate import migrate, pending
 
 
 @click.command()
@@ -24,7 +24,7 @@ def command(plan: bool) -> None:
     """
     dsn = load_settings().require_postgres_dsn()
     try:
-        found = asyncio.run(pending(dsn) if plan else migrate(dsn))
+        found = asyncio.run(pending_of_all(dsn) if plan else migrate_all(dsn))
     except Unreachable as error:
         raise PartUnreachable(str(error)) from error
     except Refused as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from quarterhour.database import pending_of_all
 from quarterhour.errors import PartUnreachable
 from quarterhour.kafka import security_options
 from quarterhour.logs import set_up_logs
@@ -16,7 +17,6 @@ from quarterhour.settings import Settings, load_settings
 from sessionizer.bill import ALGORITHM
 from sinks.connecting import Role, connect
 from sinks.ledger import Refused, Unreachable
-from sinks.migrate import pending
 from sinks.postgres import PostgresLedger
 
 UP, DOWN, UNREACHABLE = "up", "down", "unreachable"
@@ -90,7 +90,7 @@ async def _ledger(settings: Settings) -> Ledger:
     if settings.postgres_dsn is None:
         return Ledger(DOWN)
     try:
-        if await pending(settings.postgres_dsn):
+        if await pending_of_all(settings.postgres_dsn):
             return Ledger(UP)
         next_offsets = await _next_offsets(settings.postgres_dsn, list(settings.topics.values()))
         return Ledger(UP, next_offsets, await _count_records(settings.postgres_dsn))

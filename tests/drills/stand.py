@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quarterhour.database import migrate_all
 from quarterhour.parts import Parts
 from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics
 from schemas.topics import Topic
-from sinks.migrate import migrate
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ async def fresh_topics(brokers: str) -> AsyncIterator[dict[Topic, str]]:
 async def fresh_database(parts: Parts) -> AsyncIterator[str]:
     """A database with the schema of this version; dropped at the end."""
     with empty_database(parts) as dsn:
-        await migrate(dsn)
+        await migrate_all(dsn)
         yield dsn
 
 

@@ -10,6 +10,7 @@ from sinks.ledger import Refused, SourceTopic
 from sinks.postgres import PostgresLedger
 from tests.sinks.builders import start_worker
 
+VIEWS = ("session_records", "session_record_changes", "stream_watermark")
 GRANTS = {
     Role.WORKER: {
         "source_partition": {"SELECT", "INSERT", "UPDATE"},
@@ -25,8 +26,8 @@ GRANTS = {
         "rule_set": {"SELECT"},
         "schema_migration": {"SELECT"},
     },
-    Role.READER: {"session_records": {"SELECT"}, "session_record_changes": {"SELECT"}},
-    Role.AGGREGATOR: {"session_records": {"SELECT"}, "session_record_changes": {"SELECT"}},
+    Role.READER: dict.fromkeys(VIEWS, {"SELECT"}),
+    Role.AGGREGATOR: dict.fromkeys(VIEWS, {"SELECT"}),
 }
 WORKER_LIMITS = {
     "idle_in_transaction_session_timeout": "5000",
