@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from quarterhour.database import INVOICING, SCHEMAS
+from quarterhour.database import SCHEMAS
 from sinks.ledger import Refused, Unreachable
 from sinks.migrate import MigrationError, migrate, migrations, pending
 

@@ -128,11 +128,12 @@ async def _is_refused(connection: asyncpg.Connection, sql: str) -> bool:
 
 
 @pytest.mark.parametrize("role", [Role.READER, Role.AGGREGATOR])
-async def test_consumers_can_read_the_two_views(login, role):
+async def test_consumers_can_read_the_views(login, role):
     connection = await connect(login, role)
     try:
         for view in GRANTS[role]:
-            assert await connection.fetch(f"select * from billing.{view}") == []
+            rows = await connection.fetch(f"select * from billing.{view}")
+            assert not any(value for row in rows for value in row.values())
     finally:
         await connection.close()
 
