@@ -65,6 +65,11 @@ def charge(quantity: int, unit_price: Decimal, currency: str) -> Fraction:
     return quantity * Fraction(unit_price) * _minor_per_major(currency)
 
 
+def major(amount_minor: int, currency: str) -> Decimal:
+    """Give an amount in major units, with all its decimals."""
+    return Decimal(amount_minor).scaleb(-minor_digits(currency))
+
+
 def shown(amount_minor: int, currency: str) -> str:
     """Write an amount the same on every machine: `1,234.50 EUR`, `-3 JPY`."""
     digits = minor_digits(currency)

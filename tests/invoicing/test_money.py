@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoicing.errors import InvoicingError
-from invoicing.money import charge, minor_digits, price_minor, rounded, shown
+from invoicing.money import charge, major, minor_digits, price_minor, rounded, shown
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_a_price_becomes_minor_units(price, currency, expected):
         ("0.0001", "KWD"),
         ("NaN", "EUR"),
         ("Infinity", "EUR"),
-        ("1E+999999", "EUR"),
-        ("1E-999999", "EUR"),
+        ("1E+99999999", "EUR"),
+        ("1E-99999999", "EUR"),
     ],
 )
 def test_a_price_that_minor_units_cannot_hold_is_refused(price, currency):
@@ -110,6 +110,13 @@ def test_a_charge_is_exact_however_fine_the_price():
         charge(1, Decimal("0.1234567890123456789012345678901"), "JPY") * 10**31
         == 1234567890123456789012345678901
     )
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "expected"), [(4900, "EUR", "49.00"), (-3, "JPY", "-3"), (1, "KWD", "0.001")]
+)
+def test_major_units_have_all_their_decimals(amount, currency, expected):
+    assert str(major(amount, currency)) == expected
 
 
 @pytest.mark.parametrize(

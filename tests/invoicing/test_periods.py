@@ -23,6 +23,7 @@ ZONES = (
     "UTC",
     "Europe/Berlin",
     "America/New_York",
+    "America/St_Johns",
     "America/Sao_Paulo",
     "Asia/Kathmandu",
     "Asia/Kolkata",
@@ -137,6 +138,11 @@ def test_a_day_is_as_long_as_the_clock_makes_it(name, day, hours):
 def test_the_day_that_apia_went_without_is_none():
     found = days(Span(ms("2011-12-29T10:00:00Z"), ms("2011-12-31T10:00:00Z")), zone("Pacific/Apia"))
     assert [str(local(day.from_ms, "Pacific/Apia").date()) for day in found] == ["2011-12-29", "2011-12-31"]
+
+
+def test_no_day_begins_before_its_span_though_midnight_came_before_the_clock_went_back():
+    span = Span(ms("2010-11-07T03:00:00Z"), ms("2010-11-08T03:00:00Z"))
+    assert days(span, zone("America/St_Johns")) == [span]
 
 
 @pytest.mark.parametrize(
