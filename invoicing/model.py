@@ -157,3 +157,28 @@ class Document:
     total_minor: int
     paid_minor: int = 0
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """Who sells: numbers of invoices are given by seller and year of its time zone."""
+
+    seller_id: str
+    party: Party
+    time_zone: str
+    number_prefix: str
+    payment_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who buys. An Enterprise account is metered and never invoiced."""
+
+    account_id: str
+    seller_id: str
+    party: Party
+    tax_percent: Decimal
+    currency: str
+    plan_kind: Literal["standard", "enterprise"]
+    zones: tuple[tuple[int, str], ...] = ()
+    """Time zones, each from when on (ms)."""

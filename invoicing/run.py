@@ -1,0 +1,150 @@
+"""A run of the aggregator: read the feed, end periods, compute drafts, issue what may be issued.
+
+Any number of runs may go at once and any of them may be killed anywhere: each step is a transaction that
+leaves nothing to repair. An account is worked on by one run at a time (a lock on its row); one that another
+run holds is left to that one. What goes wrong with an invoice holds that invoice, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from invoicing.billing import Bill, adjusting_of, compute
+from invoicing.errors import InvoicingError, StoreUnreachable
+from invoicing.issuing import issue
+from invoicing.model import Account
+from invoicing.renewing import end_periods, mind_payments
+from invoicing.store import accounts as people
+from invoicing.store import invoices as books
+from invoicing.store.connecting import Connection, Store, fetch, fetch_value
+from invoicing.store.feed import hold_feed, read_feed
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did."""
+
+    accounts: int = 0
+    left_to_others: int = 0
+    periods_ended: int = 0
+    issued: int = 0
+    held: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run goes: as of when, and how long an invoice waits after its period for what comes late (ms)."""
+
+    store: Store
+    as_of_ms: int
+    grace_ms: int
+    on_account: Callable[[str], None] = lambda account_id: None
+
+    async def all(self) -> Summary:
+        """Do all there is to do."""
+        summary = Summary()
+        await read_feed(self.store)
+        async with self.store.transaction() as connection:
+            work = [row["account_id"] for row in await fetch(connection, "accounts_with_work", self.as_of_ms)]
+        for account_id in work:
+            await self._work(account_id, summary)
+            self.on_account(account_id)
+        return summary
+
+    async def _work(self, account_id: str, summary: Summary) -> None:
+        """End what is over and issue what may be, for one account."""
+        summary.accounts += 1
+        async with self.store.transaction() as connection:
+            account = await people.lock_account_if_free(connection, account_id)
+            if account is None:
+                summary.left_to_others += 1
+                return
+            summary.periods_ended += await end_periods(connection, account, self.as_of_ms)
+            await mind_payments(connection, account, self.as_of_ms)
+            await _open_adjustments(connection, account)
+            waiting = await books.drafts(connection, account_id)
+        for draft in waiting:
+            await self._settle(draft, summary)
+
+    async def _settle(self, draft: books.Draft, summary: Summary) -> None:
+        """Issue a draft, or hold it with its reason."""
+        try:
+            async with self.store.transaction() as connection:
+                account = await people.lock_account_if_free(connection, draft.account_id)
+                if account is None or draft not in await books.drafts(connection, draft.account_id):
+                    return
+                position = await hold_feed(connection)
+                bill = await compute(connection, account, draft, self.as_of_ms)
+                await books.replace_lines(connection, draft, bill.lines, bill.adjusting)
+                reason = await self._reason_to_wait(connection, draft, position)
+                if reason:
+                    await books.hold_draft(connection, draft.invoice_id, bill.total_minor, position, *reason)
+                else:
+                    await _issue(connection, account, draft, bill, self.as_of_ms, position)
+        except StoreUnreachable:
+            raise
+        except InvoicingError as error:
+            reason = (error.code, str(error))
+            await self._hold(draft, *reason)
+        except Exception as error:
+            reason = ("internal_error", f"{type(error).__name__}: {error}")
+            summary.failures.append(f"{draft.account_id}: {reason[1]}")
+            await self._hold(draft, *reason)
+        if reason:
+            summary.held[reason[0]] += 1
+        else:
+            summary.issued += 1
+
+    async def _hold(self, draft: books.Draft, code: str, detail: str) -> None:
+        async with self.store.transaction() as connection:
+            await books.hold_draft(connection, draft.invoice_id, 0, 0, code, detail)
+
+    async def _reason_to_wait(
+        self, connection: Connection, draft: books.Draft, position: int
+    ) -> tuple[str, str] | None:
+        """Why a draft cannot be final yet, if so."""
+        end_ms = draft.during.to_ms
+        if draft.kind == "period" and self.as_of_ms < end_ms + self.grace_ms:
+            return "in_grace", f"until {_shown(end_ms + self.grace_ms)}"
+        ready = await books.readiness(connection, draft.account_id, draft.during, position)
+        if ready.watermark_ms is None or ready.watermark_ms < end_ms:
+            stands = "has not begun" if ready.watermark_ms is None else f"is at {_shown(ready.watermark_ms)}"
+            return "stream_behind", f"the stream {stands}, the period ends {_shown(end_ms)}"
+        if ready.has_open:
+            return "records_open", "a session that started in the period is not final yet"
+        if ready.has_unread:
+            return "changes_unread", "changes of this account came during the run: the next run reads them"
+        return None
+
+
+async def _open_adjustments(connection: Connection, account: Account) -> None:
+    """Where no next invoice will come, give each adjustment an invoice of its own."""
+    to_review = await books.invoices_to_review(connection, account.account_id)
+    if not to_review or await fetch_value(connection, "has_next_invoice", account.account_id):
+        return
+    for issued in to_review:
+        if not await adjusting_of(connection, account, issued):
+            await books.reviewed(connection, [issued.invoice_id])
+            continue
+        await books.open_draft(
+            *(connection, account.account_id, "adjustment", issued.during, account.currency),
+            ordinal=await fetch_value(connection, "adjustments_of", issued.invoice_id),
+            corrects=issued.invoice_id,
+        )
+
+
+async def _issue(
+    connection: Connection, account: Account, draft: books.Draft, bill: Bill, as_of_ms: int, position: int
+) -> None:
+    """Issue a draft as it was computed; it carries its credits and has done its reviews."""
+    await books.use_credits(connection, bill.credits, draft.invoice_id)
+    await books.reviewed(connection, [issued.invoice_id for issued in bill.reviewed])
+    await issue(connection, account, draft, bill.lines, as_of_ms, position)
+
+
+def _shown(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

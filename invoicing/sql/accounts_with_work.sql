@@ -1,0 +1,10 @@
+-- Accounts with a period to end, a draft, an invoice to review or one that is overdue.
+select account_id from invoicing.subscription where period_ends_at <= $1 and state not in ('cancelled', 'expired')
+union
+select account_id from invoicing.invoice where status = 'draft'
+union
+select account_id from invoicing.invoice join invoicing.invoice_to_review using (invoice_id)
+union
+select i.account_id from invoicing.invoice i join invoicing.subscription s using (account_id)
+where i.status = 'final' and i.kind <> 'credit_note' and i.due_at < $1 and s.state = 'active'
+order by 1

@@ -1,0 +1,1 @@
+delete from invoicing.invoice_line where invoice_id = $1

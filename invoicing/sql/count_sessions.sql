@@ -1,0 +1,6 @@
+-- How many sessions started in each of these times of a bot, by kind.
+select w.place, r.kind, count(*) as sessions
+from unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) with ordinality as w (bot_id, from_at, to_at, place)
+join invoicing.billed_record r
+  on r.account_id = $1 and r.bot_id = w.bot_id and r.started_at >= w.from_at and r.started_at < w.to_at and not r.is_void
+group by 1, 2

@@ -1,0 +1,2 @@
+-- Nobody reads the feed on until this transaction ends.
+select position from invoicing.feed for share

@@ -1,0 +1,1 @@
+select account_id from invoicing.account where account_id = $1 for no key update

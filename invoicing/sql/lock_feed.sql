@@ -1,0 +1,1 @@
+select position from invoicing.feed for update

@@ -1,0 +1,1 @@
+select number from invoicing.invoice where invoice_id = $1

@@ -1,0 +1,1 @@
+update invoicing.invoice set status = 'void' where invoice_id = $1

@@ -1,0 +1,136 @@
+"""Connections as the aggregator's role, transactions on them, and what the driver's errors mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from invoicing.errors import Conflict, InvoicingError, StoreUnreachable
+
+Connection: TypeAlias = asyncpg.Connection
+Row: TypeAlias = asyncpg.Record
+
+ROLE = "quarterhour_aggregator"
+CONNECT_SECONDS = 10.0
+CALL_SECONDS = 120.0
+_LIMITS_MS = {"idle_in_transaction_session_timeout": "60000", "lock_timeout": "60000"}
+
+# PostgreSQL's timestamps are microseconds since 2000.
+_EPOCH_2000_MS = 946_684_800_000
+
+# Another try may not meet them; a refusal (a missing schema, no rights) it would.
+_PASSING = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InternalClientError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+_CONTRADICTIONS = (
+    asyncpg.UniqueViolationError,
+    asyncpg.ExclusionViolationError,
+    asyncpg.RestrictViolationError,
+)
+_REFUSED = (asyncpg.PostgresError, asyncpg.ClientConfigurationError)
+
+
+@cache
+def statement(name: str) -> str:
+    """The statement in `sql/NAME.sql`."""
+    return files("invoicing").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise the driver's errors as ours: `StoreUnreachable`, `Conflict`, or a refusal."""
+    try:
+        yield
+    except _PASSING as error:
+        raise StoreUnreachable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+    except _CONTRADICTIONS as error:
+        raise Conflict(f"{error} ({error.detail or error.constraint_name})") from error
+    except asyncpg.UndefinedTableError as error:
+        raise InvoicingError(f"{error}: run `quarterhour migrate`", "schema_missing") from error
+    except _REFUSED as error:
+        raise InvoicingError(f"PostgreSQL refuses: {error}", "store_refuses") from error
+
+
+class Store:
+    """A pool of connections as the aggregator's role."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str, size: int = 2) -> Store:
+        """Connect. Raises `StoreUnreachable` and `InvoicingError`."""
+        with _explained():
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=size,
+                init=_prepare,
+                timeout=CONNECT_SECONDS,
+                command_timeout=CALL_SECONDS,
+                server_settings={"role": ROLE, "application_name": "quarterhour-invoices", **_LIMITS_MS},
+            )
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Close all connections, at once."""
+        self._pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction: committed at the end, or nothing of it is done. Raises `InvoicingError`."""
+        with _explained():
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+
+
+async def fetch(connection: Connection, name: str, *arguments: Any) -> Sequence[Row]:
+    """The rows of a named statement."""
+    rows: Sequence[Row] = await connection.fetch(statement(name), *arguments)
+    return rows
+
+
+async def fetch_row(connection: Connection, name: str, *arguments: Any) -> Row | None:
+    """The first row of a named statement."""
+    return await connection.fetchrow(statement(name), *arguments)
+
+
+async def fetch_value(connection: Connection, name: str, *arguments: Any) -> Any:
+    """The first value of a named statement's first row, or None."""
+    return await connection.fetchval(statement(name), *arguments)
+
+
+async def execute(connection: Connection, name: str, *arguments: Any) -> None:
+    """Run a named statement for what it does."""
+    await connection.execute(statement(name), *arguments)
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=_encode_ms, decoder=_decode_ms, format="tuple"
+    )
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads, format="text"
+    )
+
+
+def _encode_ms(at_ms: int) -> tuple[int]:
+    return ((at_ms - _EPOCH_2000_MS) * 1000,)
+
+
+def _decode_ms(value: tuple[int]) -> int:
+    return value[0] // 1000 + _EPOCH_2000_MS
