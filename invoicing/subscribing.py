@@ -53,14 +53,14 @@ class Act:
     actor: str
     confirmed: bool
 
-    async def subscribe(self, plan_id: str, bot_name: str = "") -> Outcome:
-        """Publish a bot under the newest version of a plan, with the plan's trial if it is the bot's first.
+    async def subscribe(self, plan_id: str, version: int | None = None, *, bot_name: str = "") -> Outcome:
+        """Publish a bot under a plan (its newest version), with the plan's trial if it is the bot's first.
 
         Raises `Unknown`, `Conflict` if it has a subscription at that time, and `NotAllowed`.
         """
         found: list[Outcome] = []
         async with self._books() as (connection, account):
-            plan = await self._plan(connection, account, plan_id)
+            plan = await self._plan(connection, account, plan_id, version)
             if not account.zones or self.moment_ms < account.zones[0][0]:
                 raise NotAllowed(f"account {self.account_id} has no time zone at that time")
             bot_key = await people.put_bot(connection, self.account_id, self.bot_id, bot_name)
@@ -82,11 +82,11 @@ class Act:
             found.append(await self._outcome(connection, account, "subscribe", None))
         return found[0]
 
-    async def change(self, plan_id: str) -> Outcome:
-        """Go to the newest version of another plan. Raises what `changes.change_plan` does."""
+    async def change(self, plan_id: str, version: int | None = None) -> Outcome:
+        """Go to another plan (its newest version). Raises what `changes.change_plan` does."""
 
         async def to_plan(connection: Connection, account: Account, standing: Standing) -> Effect:
-            plan = await self._plan(connection, account, plan_id)
+            plan = await self._plan(connection, account, plan_id, version)
             return change_plan(standing, plan, self.moment_ms, account.zones)
 
         return await self._on_subscription(to_plan)
@@ -142,8 +142,10 @@ class Act:
         except _NotConfirmed:
             pass
 
-    async def _plan(self, connection: Connection, account: Account, plan_id: str) -> Plan:
-        plan = await people.newest_plan(connection, plan_id)
+    async def _plan(
+        self, connection: Connection, account: Account, plan_id: str, version: int | None
+    ) -> Plan:
+        plan = await people.plan(connection, plan_id, version)
         if plan.terms.currency != account.currency:
             raise Conflict(
                 f"plan {plan.id} is in {plan.terms.currency}, "

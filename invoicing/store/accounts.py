@@ -33,15 +33,14 @@ async def plans(connection: Connection, plan_id: str | None = None) -> list[Plan
     return [plan_of(row["terms"]) for row in await fetch(connection, "plans", plan_id)]
 
 
-async def newest_plan(connection: Connection, plan_id: str) -> Plan:
-    """The newest version of a plan."""
-    versions = await plans(connection, plan_id)
-    if not versions:
-        known = sorted({plan.id for plan in await plans(connection)})
-        raise Unknown(
-            f"there is no plan {plan_id!r}; there are {', '.join(known) or 'none: apply a catalogue'}"
-        )
-    return versions[-1]
+async def plan(connection: Connection, plan_id: str, version: int | None = None) -> Plan:
+    """A version of a plan; the newest if none is named."""
+    for found in reversed(await plans(connection, plan_id)):
+        if version in (None, found.version):
+            return found
+    known = [f"{plan.id} {plan.version}" for plan in await plans(connection)]
+    asked = plan_id if version is None else f"{plan_id} version {version}"
+    raise Unknown(f"there is no plan {asked!r}; there are: {', '.join(known) or 'none, apply a catalogue'}")
 
 
 async def add_plan(connection: Connection, plan: Plan, actor: str) -> None:

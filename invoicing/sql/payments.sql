@@ -1,0 +1,1 @@
+select reference, amount_minor, actor, paid_at from invoicing.payment where invoice_id = $1 order by paid_at, reference
