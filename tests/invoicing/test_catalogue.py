@@ -197,6 +197,11 @@ MISTAKES = [
         '"0.123456789"',
         "plan 'paid' version 3: tiers: 0.123456789 is too fine: 8 decimals are allowed",
     ),
+    (
+        'price = "0"',
+        'price = "0.000000001"',
+        "plan 'paid' version 3: tiers: 1E-9 is too fine: 8 decimals are",
+    ),
     ("trial_days = 14", "trial_days = -1", "plan 'paid' version 3: trial_days: Input should be greater"),
     (
         "trial_days = 14",

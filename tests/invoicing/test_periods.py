@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invoicing.errors import InvoicingError
@@ -67,6 +67,7 @@ def test_an_anchor_at_the_second_half_past_two_stays_and_the_next_boundaries_are
     assert (first, second) == (anchor, ms("2026-10-26T01:30:00Z"))
 
 
+@settings(deadline=None)
 @given(anchor=seconds, unit=units, name=zones, other=zones, moved=seconds)
 def test_boundaries_grow_and_no_period_is_shorter_than_27_days(anchor, unit, name, other, moved):
     found = list(islice(boundaries(anchor, unit, ((0, name), (moved, other))), 30))
@@ -75,6 +76,7 @@ def test_boundaries_grow_and_no_period_is_shorter_than_27_days(anchor, unit, nam
     assert all(end - start >= shortest for start, end in pairwise(found))
 
 
+@settings(deadline=None)
 @given(anchor=seconds, name=zones, years=st.integers(1, 20))
 def test_a_year_of_months_ends_where_the_year_does(anchor, name, years):
     moves = ((0, name),)
@@ -82,6 +84,7 @@ def test_a_year_of_months_ends_where_the_year_does(anchor, name, years):
     assert by_month[12::12] == list(islice(boundaries(anchor, "year", moves), years + 1))[1:]
 
 
+@settings(deadline=None)
 @given(anchor=seconds, name=zones, k=st.integers(1, 240))
 def test_nothing_drifts_the_clock_shows_the_anchors_time_wherever_it_exists(anchor, name, k):
     wall = anchor_wall(anchor, zone(name))
@@ -101,6 +104,7 @@ def _planned(wall, k):
     return first.replace(day=min(wall.day, last))
 
 
+@settings(deadline=None)
 @given(anchor=seconds, unit=units, name=zones, k=st.integers(0, 30))
 def test_one_step_by_the_stored_wall_time_is_the_same_as_all_of_them(anchor, unit, name, k):
     moves = ((0, name),)
@@ -108,6 +112,7 @@ def test_one_step_by_the_stored_wall_time_is_the_same_as_all_of_them(anchor, uni
     assert next_boundary(anchor_wall(anchor, zone(name)), unit, k, start, moves) == end
 
 
+@settings(deadline=None)
 @given(start=seconds, length=st.integers(0, 100 * DAY_MS), name=zones)
 def test_days_tile_their_span_and_each_begins_on_a_new_date(start, length, name):
     span = Span(start, start + length)

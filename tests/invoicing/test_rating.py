@@ -4,7 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invoicing.errors import Held
@@ -214,6 +214,7 @@ def slices(draw):
     )
 
 
+@settings(deadline=None)
 @given(slices(), counts)
 def test_lines_of_a_kind_cover_its_sessions_without_gap_or_overlap(part, sessions):
     lines = rate(part, sessions, NO_TAX)
@@ -228,6 +229,7 @@ def test_lines_of_a_kind_cover_its_sessions_without_gap_or_overlap(part, session
     assert all(line.quantity > 0 for line in lines)
 
 
+@settings(deadline=None)
 @given(slices(), counts, st.decimals(0, 100, places=3))
 def test_the_total_is_the_sum_of_the_lines(part, sessions, percent):
     lines = with_tax(rate(part, sessions, percent))
@@ -236,6 +238,7 @@ def test_the_total_is_the_sum_of_the_lines(part, sessions, percent):
     assert abs(total(lines) - net * (1 + Fraction(percent) / 100)) <= Fraction(1, 2)
 
 
+@settings(deadline=None)
 @given(slices(), counts)
 def test_each_line_is_within_half_a_minor_unit_of_what_it_stands_for(part, sessions):
     price_line, *rest = rate(part, sessions, NO_TAX)
@@ -249,6 +252,7 @@ def test_each_line_is_within_half_a_minor_unit_of_what_it_stands_for(part, sessi
         assert (line.unit_price is not None) == (line.basis is Basis.TIER)
 
 
+@settings(deadline=None)
 @given(slices(), st.data())
 def test_splitting_a_slice_never_lowers_its_allowance_nor_changes_its_price_by_more_than_rounding(part, data):
     cut = 1000 * data.draw(st.integers(part.during.from_ms // 1000, part.during.to_ms // 1000))
@@ -263,6 +267,7 @@ def test_splitting_a_slice_never_lowers_its_allowance_nor_changes_its_price_by_m
     assert abs(apart - rate(whole, {}, NO_TAX)[0].amount_minor) <= 1
 
 
+@settings(deadline=None)
 @given(slices(), counts, st.sampled_from(SessionKind))
 def test_a_session_more_never_costs_less(part, sessions, kind):
     more = {**sessions, kind: sessions.get(kind, 0) + 1}
