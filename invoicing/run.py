@@ -1,8 +1,9 @@
 """A run of the aggregator: read the feed, end periods, compute drafts, issue what may be issued.
 
-Any number of runs may go at once and any of them may be killed anywhere: each step is a transaction that
-leaves nothing to repair. An account is worked on by one run at a time (a lock on its row); one that another
-run holds is left to that one. What goes wrong with an invoice holds that invoice, and nothing else.
+Any number of runs may be started at once and any of them may be killed anywhere: they take turns, so that
+numbers are given in the same order as by one, and each step is a transaction that leaves nothing to repair.
+Within a step the account is locked against acts on its subscriptions. What goes wrong with an invoice holds
+that invoice, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ class Summary:
     """What a run did."""
 
     accounts: int = 0
-    left_to_others: int = 0
     periods_ended: int = 0
     issued: int = 0
     held: Counter[str] = field(default_factory=Counter)
@@ -47,22 +47,24 @@ class Run:
     async def all(self) -> Summary:
         """Do all there is to do."""
         summary = Summary()
-        await read_feed(self.store)
-        async with self.store.transaction() as connection:
-            work = [row["account_id"] for row in await fetch(connection, "accounts_with_work", self.as_of_ms)]
-        for account_id in work:
-            await self._work(account_id, summary)
-            self.on_account(account_id)
+        async with self.store.alone():
+            await read_feed(self.store)
+            for account_id in await self._accounts():
+                await self._work(account_id, summary)
+                self.on_account(account_id)
         return summary
+
+    async def _accounts(self) -> list[str]:
+        """Those with anything to do."""
+        async with self.store.transaction() as connection:
+            rows = await fetch(connection, "accounts_with_work", self.as_of_ms)
+        return [row["account_id"] for row in rows]
 
     async def _work(self, account_id: str, summary: Summary) -> None:
         """End what is over and issue what may be, for one account."""
         summary.accounts += 1
         async with self.store.transaction() as connection:
-            account = await people.lock_account_if_free(connection, account_id)
-            if account is None:
-                summary.left_to_others += 1
-                return
+            account = await people.lock_account(connection, account_id)
             summary.periods_ended += await end_periods(connection, account, self.as_of_ms)
             await mind_payments(connection, account, self.as_of_ms)
             await _open_adjustments(connection, account)
@@ -74,8 +76,8 @@ class Run:
         """Issue a draft, or hold it with its reason."""
         try:
             async with self.store.transaction() as connection:
-                account = await people.lock_account_if_free(connection, draft.account_id)
-                if account is None or draft not in await books.drafts(connection, draft.account_id):
+                account = await people.lock_account(connection, draft.account_id)
+                if draft not in await books.drafts(connection, draft.account_id):
                     return
                 position = await hold_feed(connection)
                 bill = await compute(connection, account, draft, self.as_of_ms)

@@ -283,5 +283,5 @@ create trigger issued_lines_stay before insert or update or delete on invoicing.
 -- The aggregator: its own store, and of the stream's only the views that migration 0002 of the ledger gave it.
 grant usage on schema invoicing to quarterhour_aggregator;
 grant select, insert, update on all tables in schema invoicing to quarterhour_aggregator;
-grant delete on invoicing.invoice_line, invoicing.invoice_to_review to quarterhour_aggregator;
+grant delete on invoicing.slice, invoicing.invoice_line, invoicing.invoice_to_review to quarterhour_aggregator;
 revoke update on invoicing.plan, invoicing.action, invoicing.payment, invoicing.account_zone from quarterhour_aggregator;

@@ -1,4 +1,4 @@
--- Accounts with a period to end, a draft, an invoice to review or one that is overdue.
+-- Accounts with a period to end, a draft, an invoice to review, one that is overdue, or a subscription that is past due.
 select account_id from invoicing.subscription where period_ends_at <= $1 and state not in ('cancelled', 'expired')
 union
 select account_id from invoicing.invoice where status = 'draft'
@@ -7,4 +7,6 @@ select account_id from invoicing.invoice join invoicing.invoice_to_review using 
 union
 select i.account_id from invoicing.invoice i join invoicing.subscription s using (account_id)
 where i.status = 'final' and i.kind <> 'credit_note' and i.due_at < $1 and s.state = 'active'
+union
+select account_id from invoicing.subscription where state = 'past_due'
 order by 1

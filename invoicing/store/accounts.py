@@ -81,13 +81,6 @@ async def lock_account(connection: Connection, account_id: str) -> Account:
     return await account(connection, account_id)
 
 
-async def lock_account_if_free(connection: Connection, account_id: str) -> Account | None:
-    """The same, or None if somebody else is at it."""
-    if await fetch_value(connection, "lock_account_if_free", account_id) is None:
-        return None
-    return await account(connection, account_id)
-
-
 async def put_bot(connection: Connection, account_id: str, bot_id: str, name: str = "") -> int:
     """Add a published bot, or find it; return its key."""
     key: int = await fetch_value(connection, "put_bot", account_id, bot_id, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +21,10 @@ ROLE = "quarterhour_aggregator"
 CONNECT_SECONDS = 10.0
 CALL_SECONDS = 120.0
 _LIMITS_MS = {"idle_in_transaction_session_timeout": "60000", "lock_timeout": "60000"}
+
+# Polled, not waited for: a wait inside the server would be a statement without end.
+_RUN_LOCK = 7422
+_TURN_SECONDS = 0.1
 
 # PostgreSQL's timestamps are microseconds since 2000.
 _EPOCH_2000_MS = 946_684_800_000
@@ -89,6 +94,15 @@ class Store:
     async def close(self) -> None:
         """Close all connections, at once."""
         self._pool.terminate()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Wait until no other run goes on, then keep others waiting: the server knows when we are gone."""
+        with _explained():
+            async with self._pool.acquire() as connection:
+                while not await connection.fetchval("select pg_try_advisory_lock($1)", _RUN_LOCK):
+                    await asyncio.sleep(_TURN_SECONDS)
+                yield
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -4,85 +4,281 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from invoicing.catalogue import Plan, plan_of
-from invoicing.model import Account, Party, Seller
-from invoicing.run import Run, Summary
+import pytest
+
+from invoicing.errors import Conflict, InvoicingError, NotAllowed
+from invoicing.paying import give_credit, mark_paid
 from invoicing.store import accounts as people
 from invoicing.store.connecting import Store
-from invoicing.subscribing import Act
+from invoicing.voiding import void
 from tests.invoicing.stream import Record, Stream
 from tests.invoicing.times import ms
+from tests.invoicing.world import (
+    DAY_MS,
+    GRACE_MS,
+    HOUR_MS,
+    act,
+    add_account,
+    free_plan,
+    lines,
+    open_books,
+    plan,
+    run,
+)
 
-SELLER = Seller("qh", Party("Seller GmbH", ("Weg 1", "10115 Berlin"), "DE", "DE1"), "Europe/Berlin", "QH", 14)
-HOUR_MS = 3_600_000
-GRACE_MS = 24 * HOUR_MS
-STARTS, ENDS = ms("2026-01-15"), ms("2026-02-15")
-
-
-def plan(**changed: object) -> Plan:
-    fields: dict[str, object] = {
-        **{
-            "id": "standard",
-            "version": 1,
-            "name": "Standard",
-            "kind": "paid",
-            "currency": "EUR",
-            "unit": "month",
-        },
-        **{"price": "31.00", "included": {"usage": 2, "alert": 0}, "may_go_beyond": True},
-        "tiers": {"usage": [{"up_to": 2, "price": "0.50"}, {"price": "0.25"}], "alert": [{"price": "0.1"}]},
-        "offerings": [{"name": "Usage sessions", "value": "2"}],
-    }
-    return plan_of({name: value for name, value in (fields | changed).items() if value is not None})
-
-
-async def open_books(store: Store, *plans: Plan, account_id: str = "acme") -> None:
-    async with store.transaction() as connection:
-        await people.put_seller(connection, SELLER)
-        for one in plans:
-            await people.add_plan(connection, one, "tests")
-        await add_account(store, account_id, connection)
+STARTS, ENDS, NEXT = ms("2026-01-15"), ms("2026-02-15"), ms("2026-03-15")
+FIVE = [Record(f"s{n}", STARTS + n * HOUR_MS) for n in range(5)]
+FIRST, SECOND = "QH-2026-000001", "QH-2026-000002"
+OF_FIVE = [
+    ("price", "price", "sales", 1, 3100, 0),
+    ("usage", "included", "sales", 2, 0, 2),
+    ("usage", "tier", "sales", 2, 100, 2),
+    ("usage", "tier", "sales", 1, 25, 1),
+    ("tax", "other", None, 0, 645, 0),
+]
 
 
-async def add_account(store, account_id, connection) -> None:
-    party = Party(f"{account_id} Inc", ("Street 2",), "FR", "FR2")
-    account = Account(account_id, "qh", party, Decimal("20"), "EUR", "standard")
-    await people.put_account(connection, account)
-    await people.put_zone(connection, account_id, 0, "UTC")
+@pytest.fixture
+async def books(store: Store) -> Store:
+    await open_books(store, plan(), plan(id="advanced", price="62.00"), free_plan())
+    await add_account(store)
+    return store
 
 
-def act(store: Store, at_ms: int, bot_id: str = "sales", account_id: str = "acme") -> Act:
-    return Act(store, account_id, bot_id, at_ms, "ada", confirmed=True)
-
-
-async def run(store: Store, as_of_ms: int) -> Summary:
-    summary = await Run(store, as_of_ms, GRACE_MS).all()
-    assert not summary.failures and "store_refuses" not in summary.held, await details(store)
-    return summary
-
-
-async def test_a_period_is_invoiced_once_it_is_over(store: Store, stream: Stream) -> None:
-    await open_books(store, plan())
-    await act(store, STARTS).subscribe("standard")
-    await stream.write([Record(f"s{n}", STARTS + n * HOUR_MS) for n in range(5)])
-    await stream.write([Record("before", STARTS - 1), Record("after", ENDS)])
+@pytest.fixture
+async def issued(books: Store, stream: Stream) -> Store:
+    """A bot whose first period is invoiced: FIRST."""
+    await act(books, STARTS).subscribe("standard")
+    await stream.write(FIVE)
     await stream.reach(ENDS)
-    assert dict((await run(store, ENDS + GRACE_MS - 1)).held) == {"in_grace": 1}
-    assert (await run(store, ENDS + GRACE_MS)).issued == 1
-    assert (await run(store, ENDS + GRACE_MS)).issued == 0
-    rows = await stream.connection.fetch(
-        "select kind, basis, quantity, amount_minor, cardinality(records) as records "
-        "from invoicing.invoice_line order by line_number"
+    assert (await run(books, ENDS + GRACE_MS)).issued == 1
+    return books
+
+
+async def test_a_period_is_invoiced_once_it_is_over_and_once_only(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    await stream.write([*FIVE, Record("before", STARTS - 1), Record("after", ENDS)])
+    await stream.reach(ENDS)
+    assert dict((await run(books, ENDS + GRACE_MS - 1)).held) == {"in_grace": 1}
+    assert (await run(books, ENDS + GRACE_MS)).issued == 1
+    assert (await run(books, ENDS + GRACE_MS)).issued == 0
+    assert await lines(stream.connection, FIRST) == OF_FIVE
+
+
+async def test_a_period_waits_for_the_stream(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    assert dict((await run(books, ENDS + GRACE_MS)).held) == {"stream_behind": 1}
+    await stream.reach(ENDS - 1)
+    assert dict((await run(books, ENDS + GRACE_MS)).held) == {"stream_behind": 1}
+    await stream.write([Record("open", ENDS - 1, status="open")])
+    await stream.reach(ENDS)
+    assert dict((await run(books, ENDS + GRACE_MS)).held) == {"records_open": 1}
+    await stream.write([Record("open", ENDS - 1)])
+    assert (await run(books, ENDS + GRACE_MS)).issued == 1
+    assert ("usage", "included", "sales", 1, 0, 1) in await lines(stream.connection, FIRST)
+
+
+async def test_bots_whose_periods_coincide_share_an_invoice(books: Store, stream: Stream) -> None:
+    for bot_id, at_ms in (("sales", STARTS), ("help", STARTS), ("later", STARTS + DAY_MS)):
+        await act(books, at_ms, bot_id).subscribe("standard")
+    await stream.reach(NEXT)
+    assert (await run(books, ENDS + DAY_MS + GRACE_MS)).issued == 2
+    assert {line[2] for line in await lines(stream.connection, FIRST)} == {"sales", "help", None}
+    assert {line[2] for line in await lines(stream.connection, SECOND)} == {"later", None}
+
+
+async def test_a_period_in_which_nothing_costs_is_on_no_invoice(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("free")
+    await stream.write(FIVE)
+    await stream.reach(NEXT)
+    summary = await run(books, NEXT)
+    assert (summary.periods_ended, summary.issued, sum(summary.held.values())) == (2, 0, 0)
+
+
+async def test_an_upgrade_is_prorated_to_the_second(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    await act(books, STARTS + 10 * DAY_MS + 999).change("advanced")
+    await stream.reach(ENDS)
+    await run(books, ENDS + GRACE_MS)
+    assert [line[4] for line in await lines(stream.connection, FIRST)] == [1000, 4200, 1040]
+
+
+async def test_a_downgrade_waits_for_the_period_and_can_be_withdrawn(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("advanced")
+    pending = await act(books, STARTS + DAY_MS).change("standard")
+    assert (pending.after.state, pending.after.plan.id) == ("change_pending", "advanced")
+    withdrawn = await act(books, STARTS + 2 * DAY_MS).withdraw()
+    assert (withdrawn.after.state, withdrawn.after.pending) == ("active", None)
+    await act(books, STARTS + 3 * DAY_MS).change("standard")
+    await stream.reach(NEXT)
+    assert (await run(books, NEXT + GRACE_MS)).issued == 2
+    prices = [(await lines(stream.connection, number))[0][4] for number in (FIRST, SECOND)]
+    assert prices == [6200, 3100]
+
+
+async def test_a_preview_changes_nothing(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    look = act(books, STARTS + DAY_MS)
+    previewed = await type(look)(*(books, "acme", "sales", look.at_ms, "ada"), confirmed=False).change(
+        "advanced"
     )
-    assert [tuple(row) for row in rows] == [
-        ("price", "price", 1, 3100, 0),
-        ("usage", "included", 2, 0, 2),
-        ("usage", "tier", 2, 100, 2),
-        ("usage", "tier", 1, 25, 1),
-        ("tax", "other", 0, 645, 0),
+    assert previewed.after.plan.id == "advanced"
+    assert previewed == await look.change("advanced")
+
+
+async def test_cancelled_now_bills_what_was(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    await stream.write(FIVE)
+    await act(books, STARTS + 3 * HOUR_MS).cancel(now=True)
+    await stream.reach(ENDS)
+    assert (await run(books, ENDS)).issued == 1
+    assert [line[:5] for line in await lines(stream.connection, FIRST)] == [
+        ("price", "price", "sales", 1, 13),
+        ("usage", "included", "sales", 1, 0),
+        ("usage", "tier", "sales", 2, 100),
+        ("tax", "other", None, 0, 23),
     ]
+    with pytest.raises(NotAllowed):
+        await act(books, ENDS).cancel(now=True)
 
 
-async def details(store):
-    async with store.transaction() as connection:
-        return await connection.fetch("select held_code, held_detail from invoicing.invoice")
+async def test_a_late_record_is_adjusted_on_the_next_invoice(issued: Store, stream: Stream) -> None:
+    await stream.write([Record("late", STARTS + 9 * HOUR_MS), Record("s0", STARTS, status="void")])
+    await stream.write([Record("later", ENDS - 1), Record("moved", ENDS)])
+    await stream.reach(NEXT)
+    assert (await run(issued, NEXT + GRACE_MS)).issued == 1
+    assert ("adjustment", "other", "sales", 0, 25, 2) in await lines(stream.connection, SECOND)
+    assert await lines(stream.connection, FIRST) == OF_FIVE
+    await stream.write([Record("moved", ENDS - 1)])
+    await stream.reach(ms("2026-04-15"))
+    await run(issued, ms("2026-04-15") + GRACE_MS)
+    third = await lines(stream.connection, "QH-2026-000003")
+    assert ("adjustment", "other", "sales", 0, 25, 1) in third, (
+        "to where it moved, and from where it cost nothing"
+    )
+
+
+async def test_an_adjustment_has_an_invoice_of_its_own_where_none_will_come(
+    issued: Store, stream: Stream
+) -> None:
+    await act(issued, ENDS + 1000).cancel(now=True)
+    await stream.reach(NEXT)
+    assert (await run(issued, NEXT)).issued == 1
+    await stream.write([Record("s0", STARTS, status="void")])
+    assert (await run(issued, NEXT)).issued == 1
+    assert await lines(stream.connection, "QH-2026-000003") == [
+        ("adjustment", "other", "sales", 0, -25, 0),
+        ("tax", "other", None, 0, -5, 0),
+    ]
+    assert (await run(issued, NEXT)).issued == 0
+
+
+async def test_a_void_invoice_has_a_credit_note_and_its_period_is_invoiced_anew(
+    issued: Store, stream: Stream
+) -> None:
+    note = await void(issued, FIRST, "wrong address", at_ms=ENDS + GRACE_MS, actor="ada")
+    assert note == SECOND
+    assert [line[4] for line in await lines(stream.connection, note)] == [-line[4] for line in OF_FIVE]
+    assert (await run(issued, ENDS + GRACE_MS)).issued == 1
+    assert await lines(stream.connection, "QH-2026-000003") == OF_FIVE
+    with pytest.raises(NotAllowed, match="void"):
+        await void(issued, FIRST, "again", at_ms=ENDS + GRACE_MS, actor="ada")
+
+
+async def test_a_credit_is_a_line_of_the_next_invoice_and_given_once(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    for _ in range(2):
+        await give_credit(books, "acme", 500, "outage", "case 7", at_ms=STARTS, actor="ada")
+    with pytest.raises(Conflict, match="case 7"):
+        await give_credit(books, "acme", 501, "outage", "case 7", at_ms=STARTS, actor="ada")
+    await stream.reach(NEXT)
+    await run(books, NEXT + GRACE_MS)
+    assert ("credit", "other", None, 0, -500, 0) in await lines(stream.connection, FIRST)
+    assert [line[0] for line in await lines(stream.connection, SECOND)] == ["price", "tax"]
+
+
+async def test_payments_make_an_invoice_paid(issued: Store) -> None:
+    pay = {"at_ms": ENDS + 2 * GRACE_MS, "actor": "bank"}
+    assert (await mark_paid(issued, FIRST, 3000, "t1", **pay)).status == "final"
+    assert (await mark_paid(issued, FIRST, 3000, "t1", **pay)).paid_minor == 3000
+    assert (await mark_paid(issued, FIRST, 900, "t2", **pay)).status == "paid"
+    assert (await mark_paid(issued, FIRST, -40, "t3", **pay)).status == "final"
+    with pytest.raises(Conflict, match="t1"):
+        await mark_paid(issued, FIRST, 3001, "t1", **pay)
+    with pytest.raises(NotAllowed, match="refunded"):
+        await mark_paid(issued, FIRST, -4000, "t4", **pay)
+
+
+async def test_who_does_not_pay_is_past_due_until_it_is_paid(issued: Store, stream: Stream) -> None:
+    overdue = ENDS + GRACE_MS + 14 * DAY_MS + 1
+    await run(issued, overdue)
+    with pytest.raises(NotAllowed, match="past_due"):
+        await act(issued, overdue + 1000).change("advanced")
+    await mark_paid(issued, FIRST, 3870, "t1", at_ms=overdue + 2000, actor="bank")
+    await run(issued, overdue + 3000)
+    assert (await act(issued, overdue + 4000).change("advanced")).after.state == "active"
+
+
+async def test_what_was_issued_stays(issued: Store, stream: Stream) -> None:
+    for change in (
+        "update invoicing.invoice set total_minor = 0",
+        "delete from invoicing.invoice",
+        "update invoicing.invoice_line set amount_minor = 0",
+        "delete from invoicing.invoice_line",
+        "insert into invoicing.invoice_line (invoice_id, line_number, kind, basis, quantity, tax_percent, "
+        "amount_minor) select invoice_id, 99, 'credit', 'other', 0, 0, -1 from invoicing.invoice",
+    ):
+        with pytest.raises(Exception, match="issued"):
+            await stream.connection.execute(change)
+
+
+async def test_one_account_that_fails_does_not_stop_the_others(books: Store, stream: Stream) -> None:
+    await add_account(books, "zeta", name="Zeta \U0001f9ff")
+    for account_id in ("acme", "zeta"):
+        await act(books, STARTS, account_id=account_id).subscribe("standard")
+    await stream.connection.execute("update invoicing.account set currency = 'USD' where account_id = 'acme'")
+    await stream.reach(ENDS)
+    summary = await run(books, ENDS + GRACE_MS)
+    assert (summary.issued, dict(summary.held)) == (0, {"currency_differs": 1, "font_missing": 1})
+    await stream.connection.execute("update invoicing.account set currency = 'EUR', name = 'Zeta'")
+    assert (await run(books, ENDS + GRACE_MS)).issued == 2
+
+
+async def test_subscriptions_of_a_bot_do_not_overlap(issued: Store) -> None:
+    with pytest.raises(Conflict, match="one_subscription_at_a_time"):
+        await act(issued, STARTS + DAY_MS).subscribe("free")
+
+
+async def test_a_moved_account_ends_the_period_in_its_old_zone(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    async with books.transaction() as connection:
+        await people.put_zone(connection, "acme", STARTS + DAY_MS, "Asia/Tokyo")
+    await stream.reach(NEXT)
+    await run(books, NEXT)
+    rows = await stream.connection.fetch("select upper(during) as to_at from invoicing.invoice order by 1")
+    assert [int(row["to_at"].timestamp() * 1000) for row in rows] == [ENDS, NEXT - 9 * HOUR_MS]
+
+
+async def test_an_enterprise_account_is_metered_and_not_invoiced(books: Store, stream: Stream) -> None:
+    await add_account(books, "big", plan_kind="enterprise", tax_percent=Decimal(0))
+    async with books.transaction() as connection:
+        contract = plan(id="custom", kind="contract", price=None, may_go_beyond=False, tiers=None)
+        await people.add_plan(connection, contract, "tests")
+    with pytest.raises(NotAllowed, match="enterprise"):
+        await act(books, STARTS, account_id="big").subscribe("standard")
+    await act(books, STARTS, account_id="big").subscribe("custom")
+    await stream.write([Record("b1", STARTS, account_id="big")])
+    await stream.reach(NEXT)
+    assert (await run(books, NEXT)).periods_ended == 2
+    assert await stream.connection.fetchval("select count(*) from invoicing.invoice") == 0
+    assert await stream.connection.fetchval("select sum(sessions) from invoicing.usage_quarter") == 1
+
+
+async def test_the_aggregator_can_write_nothing_of_the_streams(books: Store) -> None:
+    for change in (
+        "delete from billing.session_record",
+        "update billing.session_records set status = 'void'",
+    ):
+        with pytest.raises(InvoicingError, match="permission denied"):
+            async with books.transaction() as connection:
+                await connection.execute(change)
