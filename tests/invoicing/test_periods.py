@@ -69,9 +69,10 @@ def test_an_anchor_at_the_second_half_past_two_stays_and_the_next_boundaries_are
 
 @settings(deadline=None)
 @given(anchor=seconds, unit=units, name=zones, other=zones, moved=seconds)
-def test_boundaries_grow_and_no_period_is_shorter_than_27_days(anchor, unit, name, other, moved):
+def test_boundaries_grow_whatever_zones_do_and_accounts_move(anchor, unit, name, other, moved):
     found = list(islice(boundaries(anchor, unit, ((0, name), (moved, other))), 30))
-    shortest = 27 * DAY_MS if unit == "month" else 364 * DAY_MS
+    # A zone can change sides of the date line, and an account can move across it: each takes a day or so.
+    shortest = 25 * DAY_MS if unit == "month" else 362 * DAY_MS
     assert found[0] == anchor
     assert all(end - start >= shortest for start, end in pairwise(found))
 
