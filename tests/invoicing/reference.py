@@ -10,8 +10,8 @@ Where the rules leave something open, this is how it reads them:
 - A change in a trial leaves the trial's end where it was. Every subscription has the trial of its plan, a
   bot's second one too; a change never starts a trial.
 - A change at the period's end starts a new anchor there if it is to another unit, else the anchor stays.
-- Every period has an invoice, every slice a price line and every rate a tax line, be it of 0; a line of
-  sessions has at least one.
+- Every period has an invoice, a price line for each slice and a tax line, be they of 0; a line
+  of sessions has at least one.
 - Where what is owed is what was billed there is no adjustment, whatever records came and went.
 - A credit is net: the tax falls with it. It is on the next invoice of any kind; a total may be negative.
 - An invoice of kind `adjustment` corrects one period, and has its times.
@@ -217,6 +217,10 @@ class Subscription:
         self.go_to(at_ms)
         if self.over:
             raise ValueError(f"{act} comes after the subscription's end")
+        if (act["act"] == "withdraw") != self.waits and act["act"] != "cancel_now":
+            raise ValueError(
+                f"{act}: the rules do not say what it does while a change waits, or while none does"
+            )
         if act["act"] == "change":
             return self.change(plan_of(self.scenario, act["plan_id"], act["version"]), at_ms)
         if act["act"] == "withdraw":
@@ -350,13 +354,10 @@ def rate(plan: Plan, tax_percent: str, piece: Slice, records: Iterable[Record]) 
     return lines
 
 
-def tax_lines(lines: list[Line]) -> list[Line]:
-    """One for each rate, of the sum of its lines."""
-    taxes = []
-    for percent in sorted({line.tax_percent for line in lines}):
-        base = sum(line.amount_minor for line in lines if line.tax_percent == percent)
-        taxes.append(Line("tax", "other", percent, round_half_away(base * Fraction(percent) / 100)))
-    return taxes
+def tax_line(lines: list[Line], percent: str) -> Line:
+    """The only one: an account has one rate."""
+    net = sum(line.amount_minor for line in lines)
+    return Line("tax", "other", percent, round_half_away(net * Fraction(percent) / 100))
 
 
 # ---- invoices
@@ -451,7 +452,7 @@ class Books:
         return [period for period in self.periods if any(key[0] == period for key in self.billed)]
 
     def make(self, kind: str, period: Stretch, lines: list[Line], now_ms: int) -> None:
-        lines = lines + tax_lines(lines)
+        lines = [*lines, tax_line(lines, self.tax_percent)]
         rows = sorted((line.row(), sorted(line.sessions)) for line in lines)
         self.made.append(
             {

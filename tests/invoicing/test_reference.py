@@ -184,6 +184,16 @@ def test_sessions_of_one_moment_are_taken_by_their_id():
     assert sessions(invoice, "usage") == [["s-1"], ["s-2"]]
 
 
+def test_sessions_are_taken_by_their_start_and_whatever_their_id():
+    told = account(
+        [plan(included=1, tiers=[(None, "0.10")])],
+        [act("2026-01-01", "subscribe", "plan")],
+        [record("s-2", "2026-01-05"), record("s-1", "2026-01-06")],
+    )
+    (invoice,) = invoiced(told, "2026-02-10")
+    assert sessions(invoice, "usage") == [["s-2"], ["s-1"]]
+
+
 @pytest.mark.parametrize(("quantity", "amount"), [(1, 1), (2, 1), (3, 2), (5, 3)])
 def test_a_line_is_rounded_once_and_half_a_cent_up(quantity, amount):
     told = account(
@@ -284,6 +294,18 @@ def test_a_downgrade_and_a_change_to_the_same_price_wait_for_the_end(price_minor
     assert charges(first) == [("price", "price", 0, 3000)]
     assert [line[3] for line in second["lines"]] == ["other", ""]
     assert charges(second) == [("price", "price", 0, price_minor)]
+
+
+def test_a_downgrade_that_came_is_over():
+    told = account(
+        [plan("plan", 3000), plan("other", 100)],
+        [
+            act("2026-04-01", "subscribe", "plan"),
+            act("2026-04-11", "change", "other"),
+            act("2026-05-01", "change", "plan"),
+        ],
+    )
+    assert [invoice["total_minor"] for invoice in invoiced(told, "2026-07-02")] == [3000] * 3
 
 
 def test_what_is_withdrawn_does_not_come():
@@ -398,6 +420,35 @@ def test_when_no_period_will_end_any_more_an_adjustment_has_its_own_invoice():
     assert {(invoice["from_ms"], invoice["to_ms"]) for invoice in adjustments} == {
         (ms("2026-01-01"), ms("2026-02-01"))
     }
+
+
+def test_a_subscription_that_is_yet_to_begin_is_not_waited_for():
+    told = account(
+        [plan(tiers=[(None, "1")])],
+        [
+            act("2026-01-01", "subscribe", "plan"),
+            act("2026-01-31", "cancel_at_end"),
+            act("2026-03-01", "subscribe", "plan"),
+        ],
+        [record("late", "2026-01-06", known="2026-02-06"), record("later", "2026-01-07", known="2026-03-07")],
+    )
+    made = invoiced(told, "2026-04-03")
+    assert [(invoice["kind"], invoice["total_minor"]) for invoice in made] == [
+        ("period", 2900),
+        ("adjustment", 100),
+        ("period", 3000),
+    ]
+
+
+def test_of_two_invoices_at_once_the_earlier_start_has_the_adjustment():
+    told = account(
+        [plan(tiers=[(None, "1")]), plan("trial", trial_days=18)],
+        [act("2026-01-01", "subscribe", "plan", "one"), act("2026-02-11", "subscribe", "trial", "two")],
+        [record("late", "2026-01-06", known="2026-02-06", bot_id="one")],
+    )
+    _, month, trial = invoiced(told, "2026-03-03")
+    assert (month["total_minor"], trial["total_minor"]) == (3000, 0)
+    assert (month["to_ms"], month["made_ms"]) == (trial["to_ms"], trial["made_ms"])
 
 
 def test_a_credit_is_on_the_next_invoice():
