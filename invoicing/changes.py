@@ -128,10 +128,7 @@ def pay(standing: Standing, event: Event, at_ms: int) -> Effect:
 def end_period(standing: Standing, moves: Moves) -> Effect:
     """What happens at the end of the current period, of itself."""
     at_ms = standing.period.to_ms
-    if not standing.is_trial:
-        event = Event.PERIOD_ENDED
-    else:
-        event = Event.EXPIRE if _expires(standing) else Event.TRIAL_ENDED
+    event = end_of_trial(standing) if standing.is_trial else Event.PERIOD_ENDED
     state = after(standing.state, event)
     if state in OVER:
         following = replace(standing, state=state, pending=None)
@@ -142,8 +139,10 @@ def end_period(standing: Standing, moves: Moves) -> Effect:
     return Effect(event, at_ms, standing, following, standing.period)
 
 
-def _expires(standing: Standing) -> bool:
-    return standing.state is State.TRIAL and standing.plan.after_trial == "expired"
+def end_of_trial(standing: Standing) -> Event:
+    """What the end of a trial is: the plan says whether the subscription goes on."""
+    expires = standing.state is State.TRIAL and standing.plan.after_trial == "expired"
+    return Event.EXPIRE if expires else Event.TRIAL_ENDED
 
 
 def _anchored(plan: Plan, at_ms: int, moves: Moves) -> Standing:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoicing.changes import Effect, end_period, pay
-from invoicing.lifecycle import Event, State
-from invoicing.model import Account, Slice, Span
+from invoicing.changes import OVER, Effect, Standing, end_of_trial, end_period, pay
+from invoicing.lifecycle import Event, State, after
+from invoicing.model import Account, Slice, Span, Terms
 from invoicing.store import accounts as people
 from invoicing.store import invoices as books
 from invoicing.store import subscriptions as contracts
@@ -67,10 +67,29 @@ async def _bill_later(
     await contracts.add_period(connection, subscription.subscription_id, during, whole, invoice_id)
 
 
-def can_charge(terms_in_force: Slice) -> bool:
-    """Whether anything under these terms can cost anything."""
-    terms = terms_in_force.terms
-    return not terms_in_force.is_trial and (terms.price_minor > 0 or any(terms.tiers.values()))
+async def has_next_invoice(connection: Connection, account: Account) -> bool:
+    """Whether an invoice of an account will come of itself: a draft is there, or a subscription will make one."""
+    if await books.drafts(connection, account.account_id):
+        return True
+    found = await contracts.subscriptions(connection, account.account_id)
+    return account.plan_kind == "standard" and any(_will_charge(one.standing) for one in found)
+
+
+def _will_charge(standing: Standing) -> bool:
+    """Whether the period that runs, or that which follows a trial, can cost anything."""
+    if standing.is_over or (standing.is_trial and after(standing.state, end_of_trial(standing)) in OVER):
+        return False
+    return is_sold(standing.plan.terms)
+
+
+def can_charge(part: Slice) -> bool:
+    """Whether anything in a slice can cost anything."""
+    return not part.is_trial and is_sold(part.terms)
+
+
+def is_sold(terms: Terms) -> bool:
+    """Whether a plan has a price, or sells sessions beyond its allowance."""
+    return terms.price_minor > 0 or any(terms.tiers.values())
 
 
 async def mind_payments(connection: Connection, account: Account, as_of_ms: int) -> None:

@@ -17,7 +17,7 @@ from invoicing.billing import Bill, adjusting_of, compute
 from invoicing.errors import InvoicingError, StoreUnreachable
 from invoicing.issuing import issue
 from invoicing.model import Account
-from invoicing.renewing import end_periods, mind_payments
+from invoicing.renewing import end_periods, has_next_invoice, mind_payments
 from invoicing.store import accounts as people
 from invoicing.store import invoices as books
 from invoicing.store.connecting import Connection, Store, fetch, fetch_value
@@ -63,46 +63,63 @@ class Run:
     async def _work(self, account_id: str, summary: Summary) -> None:
         """End what is over and issue what may be, for one account."""
         summary.accounts += 1
+        try:
+            waiting = await self._prepare(account_id, summary)
+        except StoreUnreachable:
+            raise
+        except Exception as error:
+            summary.failures.append(f"{account_id}: {_told(error)}")
+            return
+        for draft in waiting:
+            await self._settle(draft, summary)
+
+    async def _prepare(self, account_id: str, summary: Summary) -> list[books.Draft]:
+        """End what is over for an account; return its drafts."""
         async with self.store.transaction() as connection:
             account = await people.lock_account(connection, account_id)
-            summary.periods_ended += await end_periods(connection, account, self.as_of_ms)
+            ended = await end_periods(connection, account, self.as_of_ms)
             await mind_payments(connection, account, self.as_of_ms)
             await _open_adjustments(connection, account)
             waiting = await books.drafts(connection, account_id)
-        for draft in waiting:
-            await self._settle(draft, summary)
+        summary.periods_ended += ended
+        return waiting
 
     async def _settle(self, draft: books.Draft, summary: Summary) -> None:
         """Issue a draft, or hold it with its reason."""
         try:
-            async with self.store.transaction() as connection:
-                account = await people.lock_account(connection, draft.account_id)
-                if draft not in await books.drafts(connection, draft.account_id):
-                    return
-                position = await hold_feed(connection)
-                bill = await compute(connection, account, draft, self.as_of_ms)
-                await books.replace_lines(connection, draft, bill.lines, bill.adjusting)
-                reason = await self._reason_to_wait(connection, draft, position)
-                if reason:
-                    await books.hold_draft(connection, draft.invoice_id, bill.total_minor, position, *reason)
-                else:
-                    await _issue(connection, account, draft, bill, self.as_of_ms, position)
+            reason = await self._issue_or_wait(draft)
         except StoreUnreachable:
             raise
         except InvoicingError as error:
             reason = (error.code, str(error))
             await self._hold(draft, *reason)
         except Exception as error:
-            reason = ("internal_error", f"{type(error).__name__}: {error}")
-            summary.failures.append(f"{draft.account_id}: {reason[1]}")
+            reason = ("internal_error", _told(error))
+            summary.failures.append(f"{draft.account_id}: {_told(error)}")
             await self._hold(draft, *reason)
         if reason:
             summary.held[reason[0]] += 1
         else:
             summary.issued += 1
 
-    async def _hold(self, draft: books.Draft, code: str, detail: str) -> None:
+    async def _issue_or_wait(self, draft: books.Draft) -> tuple[str, str] | None:
+        """Issue a draft if it may be; else keep it as it was computed, and return why. Raises `Held`."""
         async with self.store.transaction() as connection:
+            account = await people.lock_account(connection, draft.account_id)
+            position = await hold_feed(connection)
+            bill = await compute(connection, account, draft, self.as_of_ms)
+            await books.replace_lines(connection, draft, bill.lines, bill.adjusting)
+            reason = await self._reason_to_wait(connection, draft, position)
+            if reason:
+                await books.hold_draft(connection, draft.invoice_id, bill.total_minor, position, *reason)
+            else:
+                await _issue(connection, account, draft, bill, self.as_of_ms, position)
+        return reason
+
+    async def _hold(self, draft: books.Draft, code: str, detail: str) -> None:
+        """Keep a draft that could not be computed or printed, without lines that are no longer so."""
+        async with self.store.transaction() as connection:
+            await books.clear_lines(connection, draft.invoice_id)
             await books.hold_draft(connection, draft.invoice_id, 0, 0, code, detail)
 
     async def _reason_to_wait(
@@ -126,7 +143,7 @@ class Run:
 async def _open_adjustments(connection: Connection, account: Account) -> None:
     """Where no next invoice will come, give each adjustment an invoice of its own."""
     to_review = await books.invoices_to_review(connection, account.account_id)
-    if not to_review or await fetch_value(connection, "has_next_invoice", account.account_id):
+    if not to_review or await has_next_invoice(connection, account):
         return
     for issued in to_review:
         if not await adjusting_of(connection, account, issued):
@@ -146,6 +163,10 @@ async def _issue(
     await books.use_credits(connection, bill.credits, draft.invoice_id)
     await books.reviewed(connection, [issued.invoice_id for issued in bill.reviewed])
     await issue(connection, account, draft, bill.lines, as_of_ms, position)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _shown(at_ms: int) -> str:

@@ -60,6 +60,7 @@ class Act:
         """
         found: list[Outcome] = []
         async with self._books() as (connection, account):
+            await end_periods(connection, account, self.moment_ms)
             plan = await self._plan(connection, account, plan_id, version)
             if not account.zones or self.moment_ms < account.zones[0][0]:
                 raise NotAllowed(f"account {self.account_id} has no time zone at that time")

@@ -1,6 +1,7 @@
 insert into invoicing.invoice_line
-  (invoice_id, line_number, kind, basis, bot_id, quantity, tax_percent, amount_minor, detail, adjusts, records, removed)
-select $1, $2, 'adjustment', 'other', $3, 0, $4, $5, $6, $7,
+  (invoice_id, line_number, kind, basis, bot_id, quantity, tax_percent, amount_minor, detail, adjusts, during, records,
+   removed)
+select $1, $2, 'adjustment', 'other', $3, 0, $4, $5, $6, $7, tstzrange($11, $12),
        coalesce((
          select array_agg(row(session_id, position, revision, started_at, ended_at, bot_ms, agent_ms, user_id, channel,
                               subject_id)::invoicing.invoiced_record order by started_at, session_id)

@@ -63,7 +63,7 @@ def _explained() -> Iterator[None]:
     except _PASSING as error:
         raise StoreUnreachable(f"PostgreSQL: {type(error).__name__}: {error}") from error
     except _CONTRADICTIONS as error:
-        raise Conflict(f"{error} ({error.detail or error.constraint_name})") from error
+        raise Conflict(str(error)) from error
     except asyncpg.UndefinedTableError as error:
         raise InvoicingError(f"{error}: run `quarterhour migrate`", "schema_missing") from error
     except _REFUSED as error:

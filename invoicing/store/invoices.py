@@ -155,6 +155,11 @@ async def records_in(
     return frozenset((row["session_id"], row["started_at"]) for row in rows)
 
 
+async def clear_lines(connection: Connection, invoice_id: UUID) -> None:
+    """Take all lines of a draft away."""
+    await execute(connection, "clear_lines", invoice_id)
+
+
 async def replace_lines(
     connection: Connection,
     draft: Draft,
@@ -162,7 +167,7 @@ async def replace_lines(
     adjusting: Mapping[Line, Adjusting],
 ) -> None:
     """Write a draft's lines anew, each with its records. Raises `Held` if some of these are missing."""
-    await execute(connection, "clear_lines", draft.invoice_id)
+    await clear_lines(connection, draft.invoice_id)
     for number, line in enumerate(lines, 1):
         if line in adjusting:
             await _add_adjustment(connection, draft.invoice_id, number, adjusting[line])
@@ -237,12 +242,14 @@ async def _add_adjustment(
     connection: Connection, invoice_id: UUID, number: int, adjusting: Adjusting
 ) -> None:
     line = adjusting.line
+    assert line.during is not None
     await execute(
         *(connection, "add_adjustment", invoice_id, number, line.bot_id, line.tax_percent),
         *(line.amount_minor, line.detail, adjusting.adjusts),
         [session_id for session_id, _ in adjusting.came],
         [session_id for session_id, _ in adjusting.went],
         [started_ms for _, started_ms in adjusting.went],
+        *ends(line.during),
     )
 
 

@@ -4,14 +4,13 @@ It shares no code with `invoicing/`: its own calendar, its own subscriptions, on
 scenario is plain data, made by `scenarios.py`, which says what its keys are.
 
 Where the rules leave something open, this is how it reads them:
-- Cancelling now ends the subscription and not its period, which is invoiced when it is over.
-- A period that an upgrade to another unit ends is invoiced as [start, upgrade); what it costs is a share of
-  the period that it would have been.
-- A change in a trial leaves the trial's end where it was. Every subscription has the trial of its plan, a
-  bot's second one too; a change never starts a trial.
+- Cancelling now ends the subscription and its period. A period that this or an upgrade to another unit
+  ends is invoiced as [start, then); what it costs is a share of the period that it would have been.
+- A change in a trial leaves the trial's end where it was. Only a bot's first subscription has the trial of
+  its plan; a change never starts a trial.
 - A change at the period's end starts a new anchor there if it is to another unit, else the anchor stays.
-- Every period has an invoice, a price line for each slice and a tax line, be they of 0; a line
-  of sessions has at least one.
+- A bot's period in which no slice can cost anything is on no invoice. Every slice of the others has a price
+  line and every rate but 0 a tax line, be these of 0; a line of sessions has at least one.
 - Where what is owed is what was billed there is no adjustment, whatever records came and went.
 - A credit is net: the tax falls with it. It is on the next invoice of any kind; a total may be negative.
 - An invoice of kind `adjustment` corrects one period, and has its times.
@@ -105,6 +104,8 @@ class Subscription:
     bot_id: str
     plan: Plan
     from_ms: int
+    is_first: bool = True
+    """Of its bot: others have no trial."""
     slices: list[Slice] = field(default_factory=list)
     """Those of the periods that are over."""
     parts: list[tuple[Plan, Stretch]] = field(default_factory=list)
@@ -121,7 +122,7 @@ class Subscription:
 
     def __post_init__(self) -> None:
         self.from_ms = self.part_from = self.period_from = to_whole_second(self.from_ms)
-        if self.plan["trial_days"]:
+        if self.plan["trial_days"] and self.is_first:
             self.is_trial = True
             self.period_to = self.from_ms + self.plan["trial_days"] * DAY_MS
         else:
@@ -229,7 +230,7 @@ class Subscription:
             self.cancelling = True
         elif act["act"] == "cancel_now":
             self.end_part(at_ms)
-            self.end_period(self.period_to)
+            self.end_period(at_ms)
             self.over = True
         else:
             raise ValueError(f"{act} is unknown")
@@ -239,6 +240,10 @@ class Subscription:
 def plan_of(scenario: Scenario, plan_id: str, version: int) -> Plan:
     plans: list[Plan] = scenario["plans"]
     return next(plan for plan in plans if (plan["plan_id"], plan["version"]) == (plan_id, version))
+
+
+def is_sold(plan: Plan) -> bool:
+    return bool(plan["price_minor"] or any(plan["tiers"].values()))
 
 
 def subscriptions(scenario: Scenario, until_ms: int) -> list[Subscription]:
@@ -251,7 +256,7 @@ def subscriptions(scenario: Scenario, until_ms: int) -> list[Subscription]:
                 continue
             if act["act"] == "subscribe":
                 plan = plan_of(scenario, act["plan_id"], act["version"])
-                running = Subscription(scenario, bot_id, plan, act["at_ms"])
+                running = Subscription(scenario, bot_id, plan, act["at_ms"], is_first=running is None)
                 found.append(running)
             else:
                 assert running is not None
@@ -370,7 +375,9 @@ class Books:
         self.scenario, self.grace_ms = scenario, grace_ms
         self.tax_percent = plain(scenario["account"]["tax_percent"])
         self.subscriptions = subscriptions(scenario, until_ms)
-        self.slices = [piece for subscription in self.subscriptions for piece in subscription.slices]
+        self.slices = [
+            piece for subscription in self.subscriptions for piece in self.invoiced_slices(subscription)
+        ]
         self.periods = sorted({piece.period for piece in self.slices}, key=lambda period: period[::-1])
         self.known: dict[str, Record] = {}
         """The session records as they are known now."""
@@ -380,6 +387,14 @@ class Books:
         """By period and bot: the money billed so far, and the (session, start) it was billed for."""
         self.rated: dict[tuple[Any, ...], list[Line]] = {}
         self.made: list[dict[str, Any]] = []
+
+    def invoiced_slices(self, subscription: Subscription) -> list[Slice]:
+        """Those of periods in which something can cost anything."""
+        sold = {piece.period for piece in subscription.slices if self.can_charge(piece)}
+        return [piece for piece in subscription.slices if piece.period in sold]
+
+    def can_charge(self, piece: Slice) -> bool:
+        return not piece.is_trial and is_sold(plan_of(self.scenario, piece.plan_id, piece.version))
 
     def records_of(self, piece: Slice) -> list[Record]:
         from_ms, to_ms = piece.during
@@ -452,7 +467,8 @@ class Books:
         return [period for period in self.periods if any(key[0] == period for key in self.billed)]
 
     def make(self, kind: str, period: Stretch, lines: list[Line], now_ms: int) -> None:
-        lines = [*lines, tax_line(lines, self.tax_percent)]
+        if self.tax_percent != "0":
+            lines = [*lines, tax_line(lines, self.tax_percent)]
         rows = sorted((line.row(), sorted(line.sessions)) for line in lines)
         self.made.append(
             {
@@ -469,12 +485,16 @@ class Books:
         )
 
     def another_comes(self, now_ms: int) -> bool:
-        """Whether some subscription that has begun by now still has a period to be invoiced, now or later."""
+        """Whether, as subscriptions stand now, a period is to be invoiced now or later."""
         return any(
-            not subscription.over or any(p.period[1] + self.grace_ms >= now_ms for p in subscription.slices)
-            for subscription in self.subscriptions
-            if subscription.from_ms <= now_ms
+            self.will_charge(subscription)
+            or any(p.period[1] + self.grace_ms >= now_ms for p in self.invoiced_slices(subscription))
+            for subscription in subscriptions(self.scenario, now_ms)
         )
+
+    def will_charge(self, subscription: Subscription) -> bool:
+        ends_free = subscription.over or (subscription.is_trial and subscription.cancelling)
+        return not ends_free and is_sold(subscription.plan)
 
     def invoice_periods(self, now_ms: int) -> None:
         for period in self.periods:

@@ -10,8 +10,8 @@
     plans        [{plan_id, version, name, currency, unit ('month' or 'year'), price_minor, trial_days,
                  included: {usage, alert}, tiers: {usage: [{up_to, unit_price}], alert: [...]}}]
                  price_minor 0 is a free plan; `up_to` counts the sessions beyond the allowance, null for the
-                 last tier; unit_price is text, in major units; a kind without tiers is not charged beyond its
-                 allowance
+                 last tier; unit_price is text, in major units; a plan has tiers for both kinds, or for none
+                 and then no charge is made beyond its allowance
     bots         [bot_id]
     acts         by at_ms: [{at_ms, bot_id, act, plan_id?, version?}], act one of
                      subscribe       plan_id, version: a new subscription; the bot has none that lives
@@ -168,6 +168,7 @@ class Maker:
 
     def plan(self, plan_id: str, version: int, unit: str, price_minor: int) -> Plan:
         paid = price_minor > 0
+        sells = paid and self.chance(0.8)
         return {
             "plan_id": plan_id,
             "version": version,
@@ -177,7 +178,7 @@ class Maker:
             "price_minor": price_minor,
             "trial_days": self.random.choice((0, 0, 7, 14, 30)) if paid else 0,
             "included": {kind: self.random.choice(ALLOWANCES) for kind in ("usage", "alert")},
-            "tiers": {kind: self.tiers() if paid and self.chance(0.8) else [] for kind in ("usage", "alert")},
+            "tiers": {kind: self.tiers() if sells else [] for kind in ("usage", "alert")},
         }
 
     def tiers(self) -> list[dict[str, Any]]:
@@ -241,7 +242,8 @@ class Maker:
         plan = self.random.choice(self.scenario["plans"])
         act = {"act": "subscribe", "plan_id": plan["plan_id"], "version": plan["version"]}
         acts.append({"at_ms": at_ms, "bot_id": bot_id, **act})
-        return Subscription(self.scenario, bot_id, plan, at_ms)
+        is_first = [act["act"] for act in acts].count("subscribe") == 1
+        return Subscription(self.scenario, bot_id, plan, at_ms, is_first=is_first)
 
     def act(self, acts: list[dict[str, Any]], running: Subscription, at_ms: int, act: dict[str, Any]) -> None:
         acts.append({"at_ms": at_ms, "bot_id": running.bot_id, **act})
