@@ -32,6 +32,11 @@ COMMANDS = {
     "validate": "Check every event of a file against the contract.",
     "sessionize": "Compute the session records of a file of events.",
     "records": "List session records from the contract view.",
+    "catalogue": "Apply and show the catalogue of plans.",
+    "accounts": "Set and list accounts, and show their history.",
+    "subscriptions": "List subscriptions of bots, and change them.",
+    "usage": "Show what an account's bots have used of their current period.",
+    "invoices": "Run the invoice aggregator; list, show, download and settle invoices.",
     "settings": "Print every setting, its value and where it came from.",
 }
 

@@ -184,6 +184,13 @@ class Settings(BaseSettings):
         le=30 * MINUTE_MS,
         description="Silence after which Kafka gives a worker's partitions to another",
     )
+    invoice_grace_ms: Duration = Field(
+        default=DAY_MS,
+        alias="invoice_grace",
+        ge=0,
+        le=60 * DAY_MS,
+        description="How long after its period an invoice waits for late records before it is issued",
+    )
     instance_id: KafkaName | None = Field(
         default=None,
         description="Fixed name of this worker in the group (static membership); unset: a new member a start",

@@ -1,7 +1,12 @@
--- The records behind an invoice's lines, as they were invoiced. Of an adjustment: those that came (1) and went (-1).
-select l.line_number, l.bot_id, l.kind, l.basis, 1 as sign, (r).*
-from invoicing.invoice_line l, unnest(l.records) r where l.invoice_id = $1
-union all
-select l.line_number, l.bot_id, l.kind, l.basis, -1, (r).*
-from invoicing.invoice_line l, unnest(l.removed) r where l.invoice_id = $1
-order by line_number, started_at, session_id, sign
+-- The records behind an invoice's lines, as they were invoiced. Of an adjustment: those that came and those that went.
+-- A record's kind is in no line of an adjustment: the record itself says it.
+select l.line_number, coalesce(b.kind, l.kind) as kind, l.bot_id, l.went, r.session_id, r.position, r.revision, r.started_at,
+       r.ended_at, r.bot_ms, r.agent_ms, r.user_id, r.channel, r.subject_id
+from (
+  select line_number, kind, bot_id, false as went, records from invoicing.invoice_line where invoice_id = $1
+  union all
+  select line_number, kind, bot_id, true, removed from invoicing.invoice_line where invoice_id = $1
+) l
+cross join unnest(l.records) r
+left join invoicing.billed_record b using (session_id)
+order by l.line_number, r.started_at, r.session_id, l.went

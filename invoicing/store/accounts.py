@@ -28,6 +28,11 @@ async def seller(connection: Connection, seller_id: str) -> Seller:
     return Seller(row["seller_id"], _party(row), row["time_zone"], row["number_prefix"], row["payment_days"])
 
 
+async def sellers(connection: Connection) -> list[str]:
+    """The ids of all sellers."""
+    return [row["seller_id"] for row in await fetch(connection, "seller", None)]
+
+
 async def plans(connection: Connection, plan_id: str | None = None) -> list[Plan]:
     """All versions of all plans, or of one, by id and version."""
     return [plan_of(row["terms"]) for row in await fetch(connection, "plans", plan_id)]
@@ -79,6 +84,13 @@ async def lock_account(connection: Connection, account_id: str) -> Account:
     """The account, which nobody else changes, renews or invoices until the transaction ends."""
     await fetch_value(connection, "lock_account", account_id)
     return await account(connection, account_id)
+
+
+async def lock_account_if_there(connection: Connection, account_id: str) -> Account | None:
+    """The same, or None if there is no such account."""
+    await fetch_value(connection, "lock_account", account_id)
+    found = await accounts(connection, account_id)
+    return found[0] if found else None
 
 
 async def put_bot(connection: Connection, account_id: str, bot_id: str, name: str = "") -> int:

@@ -1,0 +1,1 @@
+select number, document, pdf, pdf_sha256 from invoicing.invoice where invoice_id = $1
