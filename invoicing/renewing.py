@@ -68,7 +68,7 @@ async def _bill_later(
 
 
 async def has_next_invoice(connection: Connection, account: Account) -> bool:
-    """Whether an invoice of an account will come of itself: a draft is there, or a subscription will make one."""
+    """Whether an account will have another invoice of itself: there is a draft, or a subscription goes on."""
     if await books.drafts(connection, account.account_id):
         return True
     found = await contracts.subscriptions(connection, account.account_id)
