@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from invoicing.catalogue import Plan
 from invoicing.changes import Effect, Standing, cancel, change_plan, start, withdraw
@@ -65,8 +64,13 @@ class Act:
             if not account.zones or self.moment_ms < account.zones[0][0]:
                 raise NotAllowed(f"account {self.account_id} has no time zone at that time")
             bot_key = await people.put_bot(connection, self.account_id, self.bot_id, bot_name)
-            is_first = not await contracts.subscriptions(connection, self.account_id, self.bot_id)
-            standing = start(plan, self.moment_ms, account.zones, with_trial=is_first)
+            had = await contracts.subscriptions(connection, self.account_id, self.bot_id)
+            if any(one.over_ms is None or one.over_ms > self.moment_ms for one in had):
+                raise Conflict(
+                    f"bot {self.bot_id} has a subscription then or later, which is {had[-1].standing.state}: "
+                    "change that, or cancel it and subscribe from its end on"
+                )
+            standing = start(plan, self.moment_ms, account.zones, with_trial=not had)
             number = await contracts.add_subscription(
                 connection, self.account_id, bot_key, self.moment_ms, standing
             )
@@ -191,16 +195,3 @@ async def lines_of_period(connection: Connection, account: Account, subscription
     counts = await books.count_sessions(connection, account.account_id, slices)
     rated = [rate(one, count, account.tax_percent) for one, count in zip(slices, counts, strict=True)]
     return [line for lines in rated for line in lines]
-
-
-def shown_standing(standing: Standing) -> dict[str, Any]:
-    """A subscription's standing for people: plan, state, validity period, renewal."""
-    return {
-        "plan": standing.plan.id,
-        "plan_version": standing.plan.version,
-        "state": standing.state,
-        "period_from_ms": standing.period.from_ms,
-        "period_to_ms": standing.period.to_ms,
-        "renews_ms": standing.renews_ms,
-        "pending_plan": standing.pending.id if standing.pending else None,
-    }
