@@ -76,7 +76,9 @@ async def account(connection: Connection, account_id: str) -> Account:
     """An account by its id."""
     found = await accounts(connection, account_id)
     if not found:
-        raise Unknown(f"there is no account {account_id!r}: `quarterhour accounts` lists those there are")
+        raise Unknown(
+            f"there is no account {account_id!r}: `quarterhour accounts list` shows those there are"
+        )
     return found[0]
 
 

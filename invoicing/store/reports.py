@@ -51,12 +51,12 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class InvoicedRecord:
-    """A record as it was invoiced, and by which line. In an adjustment it came to the period, or went."""
+    """A record as it was invoiced, by which line; `change`: whether an adjustment has it come or go."""
 
     line: int
     kind: str
     bot_id: str
-    went: bool
+    change: str | None
     session_id: UUID
     position: int
     revision: int

@@ -374,7 +374,7 @@ def _record_row(
     return {
         "invoice": number,
         "line": record.line,
-        "change": "went" if record.went else "came",
+        "change": record.change,
         "kind": record.kind,
         "bot_id": record.bot_id,
         "session_id": str(record.session_id),
