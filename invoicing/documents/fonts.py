@@ -1,8 +1,8 @@
 """The fonts that documents are printed with, and which text they can show.
 
-They come as wheels in the hash lock, so that a document has the same bytes on every machine; the computer's own
-fonts are never looked at. A script that is not covered takes one more package in `pyproject.toml` and one more
-line in FONTS.
+They come as wheels in the hash lock, so that a document has the same bytes on every machine; the computer's
+own fonts are never looked at. A script that is not covered takes one more package in `pyproject.toml` and one
+more line in FONTS.
 """
 
 from functools import cache
@@ -50,8 +50,8 @@ def _justmytype(pack: str, script: str) -> Font:
     )
 
 
-# A text is shown in the first that has its characters. IBM Plex draws an Arabic letter as one glyph, so that the
-# text of a PDF can be searched; Noto, whose dots are glyphs of their own, is for the letters that Plex has not.
+# A text is shown in the first that has its characters. IBM Plex draws an Arabic letter as one glyph, so that
+# the text of a PDF can be searched; Noto, whose dots are glyphs of their own, is for what Plex has not.
 FONTS: Final = (
     Font("Noto Sans", "fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf"),
     Font("IBM Plex Sans Arabic", "fontpkg_ibm_plex_sans_arabic", "files/IBMPlexSansArabic-Regular.ttf"),
@@ -88,10 +88,10 @@ def not_shown(text: str) -> str:
 def _clusters(text: str) -> list[str]:
     """Characters with the marks upon them, which are drawn together."""
     clusters: list[str] = []
-    for character in text:
+    for character in (each for each in text if each not in _INVISIBLE):
         if clusters and category(character).startswith("M"):
             clusters[-1] += character
-        elif character not in _INVISIBLE:
+        else:
             clusters.append(character)
     return clusters
 

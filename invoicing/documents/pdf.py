@@ -1,7 +1,7 @@
 """The PDF of an invoice: PDF/A-2a, tagged, by Typst; the same document gives the same bytes in every process.
 
-This module puts in words what a document says; `invoice.typ` lays it out and reckons nothing. Names go to Typst as
-JSON, so they are text there and never markup. Nothing is read but the template and the fonts.
+This module puts in words what a document says; `invoice.typ` lays it out and reckons nothing. Names go to
+Typst as JSON, so they are text there and never markup. Nothing is read but the template and the fonts.
 """
 
 import json
@@ -101,7 +101,7 @@ def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
         yield field, value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _texts(inner, f"{field}.{key}".lstrip("."))
+            yield from _texts(inner, f"{field} {key}".strip())
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value, 1):
             yield from _texts(inner, f"{field} {number}")
@@ -117,7 +117,7 @@ def _page(document: Document) -> dict[str, Any]:
         "buyer": _party(document.buyer),
         "facts": list(_facts(document)),
         "currency": document.currency,
-        "groups": _groups(document),
+        "bots": _bots(document),
         "totals": list(_totals(document)),
         "balance": _balance(document),
         "notes": document.notes,
@@ -149,7 +149,7 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
     yield "Account", document.account_id
 
 
-def _groups(document: Document) -> list[dict[str, Any]]:
+def _bots(document: Document) -> list[dict[str, Any]]:
     """The lines by bot, in the order in which bots are first met; those of no bot come last."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for line in document.lines:

@@ -1,7 +1,8 @@
 """CSV for spreadsheets and for programs (RFC 4180): the lines of a document, and the records behind them.
 
 Amounts and prices are plain decimal numbers in major units beside their currency, times are RFC 3339 in UTC
-with milliseconds. A text that a spreadsheet would take for a formula gets an apostrophe in front; numbers do not.
+with milliseconds. A text that a spreadsheet would take for a formula gets an apostrophe in front; no
+number does.
 """
 
 import csv
@@ -68,10 +69,10 @@ def lines_csv(document: Document) -> str:
 def records_csv(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Write records as they were invoiced: the header, then row by row. A column that a row has not is empty.
 
-    Columns: `invoice` (its number), `line` (the one that bills it), `change` (in an adjustment: whether it came
-    or went), `kind` (usage or alert), `bot_id`, `session_id`, `started_at`, `ended_at` (in rows: ms since 1970),
-    `bot_ms`, `agent_ms`, `user_id`, `channel`, `subject_id` (conversation or delivery), `position` (in the
-    change feed), `revision`. Raises ValueError on any other column.
+    Columns: `invoice` (its number), `line` (the one that bills it), `change` (in an adjustment: whether it
+    came or went), `kind` (usage or alert), `bot_id`, `session_id`, `started_at` and `ended_at` (in the rows:
+    ms since 1970), `bot_ms`, `agent_ms`, `user_id`, `channel`, `subject_id` (conversation or delivery),
+    `position` (in the change feed), `revision`. Raises ValueError on any other column.
     """
     return _table(RECORD_COLUMNS, rows)
 
