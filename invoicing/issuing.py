@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from invoicing.documents.pdf import render_pdf
 from invoicing.model import Account, Document, Line, Seller
+from invoicing.periods import zone_at
 from invoicing.rating import total
 from invoicing.store import accounts as people
 from invoicing.store import invoices as books
@@ -43,7 +44,7 @@ async def issue(
         issued_ms=as_of_ms,
         due_ms=as_of_ms + seller.payment_days * DAY_MS,
         during=draft.during,
-        time_zone=account.zones[-1][1],
+        time_zone=zone_at(account.zones, draft.during.from_ms),
         currency=account.currency,
         seller=seller.party,
         buyer=account.party,

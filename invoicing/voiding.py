@@ -46,6 +46,7 @@ async def void(store: Store, number: str, reason: str, *, at_ms: int, actor: str
         await execute(connection, "void_invoice", invoice_id)
         await execute(connection, "release_credits", invoice_id)
         await execute(connection, "review_adjusted", invoice_id)
+        await books.reviewed(connection, [invoice_id])
         if invoice["kind"] == "period":
             anew = await books.open_draft(
                 connection, account.account_id, "period", during, invoice["currency"]

@@ -36,8 +36,10 @@ async def _compare(parts: Parts, seeds: range) -> int:
     parts.postgres.create_database("template_of_accounts")
     await migrate_all(parts.postgres.dsn("template_of_accounts"))
     for seed in seeds:
-        for name, number in (await _one(parts, seed)).items():
-            found[name] += number
+        try:
+            found.update(await _one(parts, seed))
+        except Exception as error:
+            raise RuntimeError(f"seed {seed}") from error
     parts.postgres.query("drop database template_of_accounts", "postgres")
     seconds = time.monotonic() - started
     counts = ", ".join(f"{number:,} {name}" for name, number in found.items())
