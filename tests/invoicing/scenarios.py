@@ -347,7 +347,7 @@ class Maker:
     # ---- credits
 
     def credits(self) -> list[dict[str, Any]]:
-        """Each while a subscription lives, so that an invoice is sure to come."""
+        """Each while a subscription lives; on a free plan it may wait for ever."""
         credits = []
         for _ in range(self.random.choice((0, 0, 1, 3))):
             if self.slices:
