@@ -20,9 +20,6 @@ from sessionizer.rules import RuleSet
 from sessionizer.sessions import BOT, CLOSE, EDGE, STEP_OF_KIND, USER
 from sessionizer.spans import Interval, Moment, merged, spans_of
 
-MOST_CONVERSATIONS: Final = 1 << 16
-"""In one call: a conversation, a time and a step make one int64."""
-
 _TIME_BITS: Final = 44  # up to the year 2527: rules allow no span to end later
 _STEPS: Final = np.array([step for _, step in sorted(STEP_OF_KIND.items())])
 
@@ -103,6 +100,7 @@ class _Clocks:
 def bill_many(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSet]) -> Bills:
     """Return the bill of each set, none of them empty and none with two facts of the same identity.
 
+    At most 65,536 sets: a set's place, a time and a step make one int64.
     `rules_of` says which rule set is in force for a set's place and the time of its earliest fact. Times lie
     between 0 and schemas.decode.LAST_TIME_MS.
     """

@@ -51,7 +51,7 @@ class Merged(NamedTuple):
 class PackedFacts:
     """The facts of one conversation, losing copies included."""
 
-    __slots__ = ("_known", "_places", "_saved_facts", "_saved_strings", "all_win", "facts", "strings")
+    __slots__ = ("_known", "_new_facts", "_new_strings", "_places", "all_win", "facts", "strings")
 
     def __init__(self, facts: bytes = b"", strings: str = "") -> None:
         """All of these are saved; `strings` is the table as `FactSet` has it, a string a line."""
@@ -61,8 +61,8 @@ class PackedFacts:
         self.strings = strings
         self.all_win = _all_win(facts)
         """Whether no two facts share an identity."""
-        self._saved_facts = len(facts)
-        self._saved_strings = len(strings)
+        # The lengths of what is not saved: 0 takes no memory of its own.
+        self._new_facts = self._new_strings = 0
         # Of a large set: the facts by identity, and the places of its strings.
         self._known: dict[bytes, bytes] | None = None
         self._places: dict[str, int] | None = None
@@ -75,7 +75,7 @@ class PackedFacts:
     @property
     def saved_bytes(self) -> int:
         """How long what is saved of it is."""
-        return self._saved_facts + self._saved_strings
+        return len(self.facts) - self._new_facts + len(self.strings) - self._new_strings
 
     @property
     def is_large(self) -> bool:
@@ -101,11 +101,13 @@ class PackedFacts:
             if index > INDEX_MASK:
                 raise OverflowError(f"a conversation holds at most {INDEX_MASK + 1} different strings")
             self.strings += line_end
+            self._new_strings += len(line_end)
         return index
 
     def extend(self, facts: bytes) -> None:
         """Add facts none of whose identities is known."""
         self.facts += facts
+        self._new_facts += len(facts)
 
     def add(self, facts: bytes) -> tuple[int, int]:
         """Add facts of which any may be known, as `FactSet.add`: how many were new, and in conflict."""
@@ -121,13 +123,14 @@ class PackedFacts:
                 conflicts += 1
                 self.all_win = False
             self.facts += fact
+            self._new_facts += FACT_BYTES
         return added, conflicts
 
     def take_chunk(self) -> tuple[bytes, str]:
         """Return the facts and the strings added since the last take, and count them as saved from now on."""
-        facts, strings = bytes(self.facts[self._saved_facts :]), self.strings[self._saved_strings :]
-        self._saved_facts, self._saved_strings = len(self.facts), len(self.strings)
-        return facts, strings
+        saved_facts, saved_strings = len(self.facts) - self._new_facts, len(self.strings) - self._new_strings
+        self._new_facts = self._new_strings = 0
+        return bytes(self.facts[saved_facts:]), self.strings[saved_strings:]
 
     def _known_facts(self) -> dict[bytes, bytes]:
         """By identity, the first that came."""
@@ -172,14 +175,16 @@ class NewFacts:
     """Where the facts of each begin, and where the last one's end."""
     rows: Rows = field(default_factory=lambda: np.empty(0, FACT))
     """The facts; the index of each leads into `lines`."""
-    lines: list[tuple[int, str]] = field(default_factory=list)
-    """Strings, each with the place of its conversation in `keys`."""
+    lines: list[str] = field(default_factory=list)
+    line_places: list[int] = field(default_factory=list)
+    """Of each of the lines, the place of its conversation in `keys`."""
 
 
 def by_conversation(read: Iterable[ReadFacts]) -> NewFacts:
     """Gather facts that were read. Those of the same origins should follow each other."""
     numbers: dict[bytes, int] = {}
-    lines: list[tuple[int, str]] = []
+    lines: list[str] = []
+    line_places: list[int] = []
     all_rows, all_places = [np.empty(0, FACT)], [np.empty(0, np.int64)]
     for origins, parts in groupby(read, attrgetter("origins")):
         rows = np.concatenate([part.rows for part in parts], dtype=FACT)
@@ -190,7 +195,8 @@ def by_conversation(read: Iterable[ReadFacts]) -> NewFacts:
         line_of[used] = np.arange(len(lines), len(lines) + len(used))
         place_of = np.zeros(len(origins.keys), np.int64)
         place_of[used] = places
-        lines += zip(places, [origins.lines[origin] for origin in used.tolist()], strict=True)
+        lines += [origins.lines[origin] for origin in used.tolist()]
+        line_places += places
         _set_indexes(rows, line_of[of])
         all_rows.append(rows)
         all_places.append(place_of[of])
@@ -199,7 +205,11 @@ def by_conversation(read: Iterable[ReadFacts]) -> NewFacts:
     # Numbers of 16 bits are sorted in one go.
     order = (place.astype(np.uint16) if len(numbers) <= 1 << 16 else place).argsort(kind="stable")
     return NewFacts(
-        list(numbers), [0, *counts.cumsum().tolist()], np.concatenate(all_rows, dtype=FACT)[order], lines
+        list(numbers),
+        [0, *counts.cumsum().tolist()],
+        np.concatenate(all_rows, dtype=FACT)[order],
+        lines,
+        line_places,
     )
 
 
@@ -211,7 +221,9 @@ def merge(held: Sequence[PackedFacts], new: NewFacts) -> Merged:
     if not held:
         return Merged(0, 0, ())
     rows = new.rows
-    indexes = np.array([held[place].index_of(line) for place, line in new.lines])
+    indexes = np.array(
+        [held[place].index_of(line) for place, line in zip(new.line_places, new.lines, strict=True)]
+    )
     _set_indexes(rows, indexes[indexes_of(rows)])
     doubtful = _doubtful(held, rows, np.diff(new.bounds))
     stored = rows.tobytes()

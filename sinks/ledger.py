@@ -8,10 +8,17 @@ section 2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
+
+import msgspec
+
+Row = TypeVar("Row")
+
+_PACKED_AT_ONCE = 1_000
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class SourcePartition(NamedTuple):
@@ -165,6 +172,37 @@ class Settled(NamedTuple):
     before_ms: int
 
 
+class Rows(Generic[Row]):
+    """Rows in the order in which they were added; all but the last few wait in packed form.
+
+    As objects they would take several times as much memory, and the interpreter would keep it when they are
+    gone: it gives back none that lies between objects that live longer.
+    """
+
+    def __init__(self, row_type: type[Row], rows: Iterable[Row] = ()) -> None:
+        self._row_type = row_type
+        self._packed: list[bytes] = []
+        self._loose: list[Row] = []
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Row) -> None:
+        """Add a row."""
+        self._loose.append(row)
+        if len(self._loose) == _PACKED_AT_ONCE:
+            self._packed.append(_pack(self._loose))
+            self._loose.clear()
+
+    def __len__(self) -> int:
+        return len(self._packed) * _PACKED_AT_ONCE + len(self._loose)
+
+    def __iter__(self) -> Iterator[Row]:
+        decoder = msgspec.msgpack.Decoder(list[self._row_type])  # type: ignore[name-defined]
+        for packed in self._packed:
+            yield from decoder.decode(packed)
+        yield from self._loose
+
+
 @dataclass(slots=True)
 class Checkpoint:
     """Everything that one transaction saves."""
@@ -172,9 +210,9 @@ class Checkpoint:
     owner: UUID
     advances: Sequence[Advance]
     settled: Sequence[Settled] = ()
-    conversations: list[ConversationRow] = field(default_factory=list)
-    chunks: list[ChunkRow] = field(default_factory=list)
-    records: list[RecordRow] = field(default_factory=list)
+    conversations: Rows[ConversationRow] = field(default_factory=lambda: Rows(ConversationRow))
+    chunks: Rows[ChunkRow] = field(default_factory=lambda: Rows(ChunkRow))
+    records: Rows[RecordRow] = field(default_factory=lambda: Rows(RecordRow))
     voids: list[VoidRow] = field(default_factory=list)
     alert_reports: list[AlertReportRow] = field(default_factory=list)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)

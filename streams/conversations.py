@@ -13,14 +13,14 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import accumulate
-from operator import eq
+from operator import attrgetter, eq
 from typing import NamedTuple
 
 import numpy as np
 
 from schemas.outcomes import Outcome
 from sessionizer.bill import bill
-from sessionizer.bills import MOST_CONVERSATIONS, Bills, bill_many
+from sessionizer.bills import Bills, bill_many
 from sessionizer.ids import usage_session_ids
 from sessionizer.packed import NewFacts, PackedFacts, ReadFacts, by_conversation, merge, split, times_of
 from sessionizer.rules import RuleBook, RuleSet
@@ -39,6 +39,8 @@ ID_BYTES = 16
 HASH_BYTES = 8
 CONVERSATION_BYTES = 600
 """What a conversation in memory takes beside its facts and strings, about."""
+# Conversations are billed and written so many at a time: more cost no less each, and need more memory.
+_TAKEN_AT_ONCE = 4_000
 # Conversations that settle within so long of each other leave memory together.
 _STEP_MS = 10_000
 
@@ -113,7 +115,6 @@ class ConversationShard:
         self.held_bytes = 0
         """What the conversations in memory take, about."""
         self._rules = rules
-        # Those touched longest ago come first.
         self._conversations: dict[bytes, Conversation] = {}
         self._touched: dict[bytes, Conversation] = {}
         # By the time they settle, in steps: each conversation stands in one place, perhaps before its time.
@@ -169,8 +170,7 @@ class ConversationShard:
         merged = merge([conversation.facts for conversation in held], new)
         for place in merged.changed:
             conversation = held[place]
-            key = conversation.kafka_key
-            self._touched[key] = self._conversations[key] = self._conversations.pop(key)
+            self._touched[conversation.kafka_key] = conversation
             if late_before_ms:
                 conversation.late_before_ms = late_before_ms
         outcomes = {
@@ -187,8 +187,8 @@ class ConversationShard:
         # Those with copies in conflict are billed one by one, after all others.
         touched = sorted(self._touched.values(), key=lambda conversation: not conversation.facts.all_win)
         self._touched = {}
-        for at in range(0, len(touched), MOST_CONVERSATIONS):
-            self._take_some(touched[at : at + MOST_CONVERSATIONS], settled_before_ms, checkpoint)
+        for at in range(0, len(touched), _TAKEN_AT_ONCE):
+            self._take_some(touched[at : at + _TAKEN_AT_ONCE], settled_before_ms, checkpoint)
         for conversation in touched:
             conversation.taken_in = number
 
@@ -210,14 +210,10 @@ class ConversationShard:
 
     def forget_idle(self, freed_bytes: int, saved: int) -> None:
         """Let go of those touched longest ago until so much is free, but of none taken later than saved."""
-        gone, gone_bytes = [], 0
-        for conversation in self._conversations.values():
-            if gone_bytes >= freed_bytes:
+        kept_bytes = self.held_bytes - freed_bytes
+        for conversation in sorted(self._conversations.values(), key=attrgetter("taken_in")):
+            if self.held_bytes <= kept_bytes or conversation.taken_in > saved:
                 break
-            if conversation.taken_in <= saved:
-                gone.append(conversation)
-                gone_bytes += conversation.facts.saved_bytes + CONVERSATION_BYTES
-        for conversation in gone:
             self._forget(conversation)
 
     def _forget(self, conversation: Conversation) -> None:

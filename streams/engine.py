@@ -370,6 +370,7 @@ class Engine:
             await self._look_up(shard, chain.from_iterable(portion.facts.keys for portion in portions))
             for portion in portions:
                 _add(shard.merge(portion), checkpoint.outcomes)
+            portions.clear()
             shard.take(settled_before_ms[shard.number], cut.number, checkpoint)
         for alerts, reports in cut.alerts:
             await self._look_up(alerts, reports)

@@ -34,7 +34,7 @@ from streams.batches import Batch, Record
 
 CHUNK_RECORDS = 256
 """Decoded at a time: what they hold should fit into a processor's own cache. 4,000 take a tenth longer."""
-_MOST_GROUPS = 20_000
+_MOST_GROUPS = 8_000
 # In the place of a kind of fact.
 _NOT_BILLED = {Outcome.TEST_TRAFFIC: -1, Outcome.UNBILLED: -2}
 

@@ -22,6 +22,7 @@ from sinks.ledger import (
     OutcomeKey,
     Position,
     RecordRow,
+    Rows,
     Settled,
     SourcePartition,
     VoidRow,
@@ -152,6 +153,9 @@ def settled(before_ms: int, shard: int = SHARD) -> tuple[Settled, ...]:
     return (Settled(shard, before_ms),)
 
 
+_ROWS = {"conversations": ConversationRow, "chunks": ChunkRow, "records": RecordRow}
+
+
 class Worker:
     """A claim, and the checkpoints that continue it one after another."""
 
@@ -172,6 +176,9 @@ class Worker:
             end = offset + (read if isinstance(read, int) else read.get(source, 0))
             advances.append(Advance(source, offset, end, clock_ms, gap_count))
             self.positions[source] = Position(end, clock_ms)
+        for name, row_type in _ROWS.items():
+            if name in content:
+                content[name] = Rows(row_type, content[name])
         return Checkpoint(self.owner, advances, **content)
 
     def full_checkpoint(self, number: int = 1) -> Checkpoint:

@@ -12,10 +12,11 @@ def facts_of(read: ReadFacts) -> dict[bytes, list[NewFact]]:
     """The arguments of `FactSet.add` for each fact, by Kafka key, in the order in which they were read."""
     new = by_conversation([read])
     stored = new.rows.tobytes()
+    lines = list(zip(new.line_places, new.lines, strict=True))
     found: dict[bytes, list[NewFact]] = {}
     for place, key in enumerate(new.keys):
         some = range(new.bounds[place] * FACT_BYTES, new.bounds[place + 1] * FACT_BYTES, FACT_BYTES)
-        found[key] = [_fact(stored[at : at + FACT_BYTES], place, new.lines) for at in some]
+        found[key] = [_fact(stored[at : at + FACT_BYTES], place, lines) for at in some]
     assert len(found) == len(new.keys), "a key comes twice"
     assert new.bounds[0] == 0 and new.bounds[-1] * FACT_BYTES == len(stored)
     return found
