@@ -6,11 +6,9 @@ Faust holds the group membership and delivers batches; everything that decides a
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from streams.dead_letter_limit import TooManyDeadLetters
 from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
 from streams.exits import Exit, leave
 from streams.health import Health, Limits
+from streams.interpreter import give_back_memory, tune_interpreter
 from streams.metrics import Metrics
 from streams.observing import Observer
 from streams.pages import add_pages
@@ -42,6 +41,7 @@ log = logging.getLogger(__name__)
 HAND_OVER_SECONDS = 3.0
 # Of the time that a checkpoint took, when that is long against the interval.
 PAUSE_SHARE = 0.25
+GIVE_BACK_SECONDS = 5.0
 # So often a worker looks at itself, and its watchdog hears that the event loop runs.
 LOOK_SECONDS = 0.25
 
@@ -92,7 +92,7 @@ class StreamWorker:
 
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or, with `drain_to`, all of that is saved. Any error ends the process."""
-        _tune_interpreter()
+        tune_interpreter()
         loop = asyncio.get_event_loop()
         worker = Process(self._app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
         worker.spinner = None  # its control codes would stand in our output
@@ -205,6 +205,7 @@ class StreamWorker:
 
     async def _checkpoint_for_ever(self) -> None:
         interval = self._membership.checkpoint_interval_ms / 1000
+        give_back_at = 0.0
         while True:
             started, saving = time.monotonic(), asyncio.Event()
             checkpoint = asyncio.create_task(self._checkpoint(saving.set), name="checkpoint")
@@ -212,6 +213,9 @@ class StreamWorker:
             checkpoint.add_done_callback(self._saves.discard)
             await saving.wait()  # and let the next one be taken meanwhile
             took = time.monotonic() - started
+            if started >= give_back_at:
+                give_back_memory()
+                give_back_at = started + GIVE_BACK_SECONDS
             # A slow ledger is asked less often, and each bill is then computed less often.
             await asyncio.sleep(max(interval - took, took * PAUSE_SHARE))
 
@@ -285,12 +289,3 @@ def _check_numbers(sources: Collection[SourcePartition], counts: Mapping[str, in
             raise WrongTopics(
                 f"topic {topic} has more partitions now than {counts[topic]}: its keys have moved"
             )
-
-
-def _tune_interpreter() -> None:
-    # The state kept is large and long-lived; walking it again and again costs a third of a worker's speed.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(1_000_000, 50, 1000)
-    # Two threads share one core: the consumer can wait that long, and each change of hands costs (about 4 %).
-    sys.setswitchinterval(0.05)
