@@ -2,14 +2,18 @@
 
 A worker starts, rests with nothing in it, and its resident memory is read. Then so many conversations are
 published, all of which stay open; its memory is read again once all is saved and it rests. The difference
-over their number is `bytes a conversation`, with all that reading them left behind in the allocator. `bytes
-a further one` is the slope from the size before: what any reading leaves behind is in both.
+over their number is `bytes a conversation`. `bytes a further one` is the slope from the size before: what any
+reading leaves behind in the allocators is in both.
+
+The messages come in one of two orders. In blocks, a few conversations after the others, a checkpoint touches
+few of them: what is there at the end is what conversations take. In turns, every conversation once before any
+speaks again, each checkpoint touches as many as it can: that leaves the most behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -22,26 +26,30 @@ from tests.bench.synthetic import Traffic, check
 from tests.drills.vitals import vitals
 from tests.streams.stage import now_ms
 
+ORDERS = {"in-blocks": Traffic.in_blocks, "in-turns": Traffic.in_turns}
 SIZES = (10_000, 100_000, 300_000)
 MESSAGES = EVENTS_A_CONVERSATION
-REST_SECONDS = 2.0
+REST_SECONDS = 7.0
+"""Longer than a worker goes without giving memory back."""
 MIB = 1 << 20
 
 
-async def memory(parts: Parts, sizes: tuple[int, ...]) -> AsyncIterator[Result]:
-    """Measure each size with a worker of its own."""
-    points: list[dict[str, float]] = []
-    for conversations in sizes:
-        point = await _measure(parts, conversations)
-        if points:
-            more = (point["rss_mib"] - points[-1]["rss_mib"]) * MIB
-            point["bytes_a_further_one"] = round(more / (conversations - points[-1]["conversations"]))
-        points.append(point)
-        tell(f"memory: {point}")
-        yield {"memory": {"points": points}}
+async def memory(parts: Parts, sizes: Sequence[int], orders: Iterable[str]) -> AsyncIterator[Result]:
+    """Measure each size in each order with a worker of its own."""
+    for order in orders:
+        points: list[dict[str, float]] = []
+        for conversations in sizes:
+            point = await _measure(parts, conversations, order)
+            if points:
+                more = (point["rss_mib"] - points[-1]["rss_mib"]) * MIB
+                further = conversations - points[-1]["conversations"]
+                point["bytes_a_further_one"] = round(more / further)
+            points.append(point)
+            tell(f"memory, {order}: {point}")
+            yield {order: {"points": points}}
 
 
-async def _measure(parts: Parts, conversations: int) -> dict[str, float]:
+async def _measure(parts: Parts, conversations: int, order: str) -> dict[str, float]:
     async with on_ground(parts) as ground:
         traffic = Traffic("memory", conversations, conversations * MESSAGES)
         await ground.start()
@@ -49,7 +57,7 @@ async def _measure(parts: Parts, conversations: int) -> dict[str, float]:
         await asyncio.sleep(REST_SECONDS)
         empty_mib = vitals(worker.pid).rss_mib
         first_ms = now_ms() - MESSAGES * PACE_MS
-        await ground.publish(traffic.in_turns(range(MESSAGES), PACE_MS, first_ms))
+        await ground.publish(ORDERS[order](traffic, range(MESSAGES), PACE_MS, first_ms))
         await ground.saved()
         await asyncio.sleep(REST_SECONDS)
         rss_mib, held = vitals(worker.pid).rss_mib, worker.conversations()
@@ -66,10 +74,11 @@ async def _measure(parts: Parts, conversations: int) -> dict[str, float]:
 
 @click.command()
 @click.option("--open", "sizes", type=int, multiple=True, default=SIZES, help="So many open conversations.")
+@click.option("--only", type=click.Choice(list(ORDERS)), multiple=True, help="This order only.")
 @measure_options
-def main(sizes: tuple[int, ...], home: Path, results: Path) -> None:
+def main(sizes: tuple[int, ...], only: tuple[str, ...], home: Path, results: Path) -> None:
     """Measure the memory of open conversations, on real parts."""
-    measuring("memory", home, results, lambda parts: memory(parts, sizes))
+    measuring("memory", home, results, lambda parts: memory(parts, sizes, only or tuple(ORDERS)))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,10 @@ CURVES = {
     "ledger": Curve("Size of the ledger", "session records", {"database_gib": "database, GiB"}),
     "late": Curve("Late events", "late events, %", {"late": "late events"}, logarithmic=False),
 }
+MEMORIES = {
+    "in-blocks": "Memory of an open conversation, one after another",
+    "in-turns": "Memory of an open conversation, all speaking in turn",
+}
 MEMORY = {
     "conversations": "open conversations",
     "held": "of them in memory",
@@ -100,8 +104,13 @@ def _sections(results: Path) -> Iterator[tuple[str, list[str], Chart | None]]:
     for name, curve in CURVES.items():
         if part := growth.get(name):
             yield name, _growth_lines(curve, part), _growth_chart(curve, part["points"])
-    if part := memory.get("memory"):
-        yield "memory", [*_table(MEMORY, part["points"]), _made_on(part)], _memory_chart(part["points"])
+    for name, title in MEMORIES.items():
+        if part := memory.get(name):
+            yield (
+                name,
+                [*_table(MEMORY, part["points"]), _made_on(part)],
+                _memory_chart(title, part["points"]),
+            )
     yield from _freshness(read("freshness", results))
     yield from _catch_up(read("catch-up", results))
 
@@ -119,9 +128,9 @@ def _growth_chart(curve: Curve, points: Sequence[Result]) -> Chart:
     return Chart(curve.title, curve.grows, CPU, series, curve.logarithmic)
 
 
-def _memory_chart(points: Sequence[Result]) -> Chart:
+def _memory_chart(title: str, points: Sequence[Result]) -> Chart:
     series = {"all": [(point["conversations"], point["bytes_a_conversation"]) for point in points]}
-    return Chart("Memory of an open conversation of 25 messages", "open conversations", "bytes", series)
+    return Chart(title, "open conversations", "bytes", series)
 
 
 def _freshness(found: Result) -> Iterator[tuple[str, list[str], Chart | None]]:

@@ -27,6 +27,8 @@ CONVERSATION_PARTITIONS = PARTITIONS[Topic.CONVERSATION]
 SAMPLE_EVENTS = 20_000
 """About so many go through the reference model, which is slow."""
 AUTHORS = ("user", "bot")
+BLOCK = 1_000
+"""So many conversations of `in_blocks` speak in turn."""
 SUMS = """
 select coalesce(sum(user_messages), 0)::bigint, coalesce(sum(bot_messages), 0)::bigint
 from billing.session_record where status <> 'void' and starts_with(account_id, $1)
@@ -90,6 +92,13 @@ class Traffic:
             turn_ms = first_ms + turn * pace_ms
             for number in range(count):
                 yield self.message(number, place, turn_ms + number * pace_ms // count)
+
+    def in_blocks(self, places: range, pace_ms: int, first_ms: int) -> Iterator[Message]:
+        """The same messages, some conversations after the others: all of them speak in the same minutes."""
+        for begin in range(0, self.conversations, BLOCK):
+            for turn, place in enumerate(places):
+                for number in range(self.conversations)[begin : begin + BLOCK]:
+                    yield self.message(number, place, first_ms + turn * pace_ms)
 
     async def wrong(self, dsn: str) -> str:
         """What of these conversations the ledger bills otherwise; empty if nothing."""

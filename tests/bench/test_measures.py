@@ -13,7 +13,7 @@ from tests.bench.catch_up import catch_up
 from tests.bench.freshness import freshness
 from tests.bench.ground import WORKER_CPU, on_ground
 from tests.bench.growth import CURVES, EVENTS, PACE_MS, Size, grow
-from tests.bench.memory import memory
+from tests.bench.memory import ORDERS, memory
 from tests.bench.processes import BenchFailed
 from tests.bench.results import Result, keep
 from tests.bench.synthetic import Traffic, check
@@ -37,9 +37,12 @@ async def test_growth_measures_the_points_of_a_curve(parts: Parts) -> None:
 
 
 async def test_memory_holds_every_open_conversation(parts: Parts) -> None:
-    (point,) = (await whole(memory(parts, (100,))))["memory"]["points"]
-    assert (point["conversations"], point["held"], point["events"]) == (100, 100, 2_500)
-    assert point["rss_mib"] > point["empty_mib"] > 0
+    found = await whole(memory(parts, (100,), ORDERS))
+    assert set(found) == set(ORDERS)
+    for result in found.values():
+        (point,) = result["points"]
+        assert (point["conversations"], point["held"], point["events"]) == (100, 100, 2_500)
+        assert point["rss_mib"] > point["empty_mib"] > 0
 
 
 async def test_freshness_times_every_probe_at_shares_of_live_capacity(parts: Parts) -> None:
