@@ -29,24 +29,13 @@ _TURN_SECONDS = 0.1
 # PostgreSQL's timestamps are microseconds since 2000.
 _EPOCH_2000_MS = 946_684_800_000
 
-# Another try may not meet them; a refusal (a missing schema, no rights) it would.
-_PASSING = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InternalClientError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-)
-_CONTRADICTIONS = (
-    asyncpg.UniqueViolationError,
-    asyncpg.ExclusionViolationError,
-    asyncpg.RestrictViolationError,
-)
-_REFUSED = (asyncpg.PostgresError, asyncpg.ClientConfigurationError)
+# Classes of SQLSTATE that another try may not meet: connections, resources, locks, an operator's acts; and what
+# the driver says when there is no server to answer.
+_PASSING = ("08", "53", "55", "57")
+_NO_ANSWER = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# Of a unique or an exclusion constraint, or of what was issued and stays.
+_CONTRADICTIONS = ("23505", "23P01", "23001")
+_UNDEFINED_TABLE = "42P01"
 
 
 @cache
@@ -60,14 +49,20 @@ def _explained() -> Iterator[None]:
     """Raise the driver's errors as ours: `StoreUnreachable`, `Conflict`, or a refusal."""
     try:
         yield
-    except _PASSING as error:
+    except _NO_ANSWER as error:
         raise StoreUnreachable(f"PostgreSQL: {type(error).__name__}: {error}") from error
-    except _CONTRADICTIONS as error:
-        raise Conflict(str(error)) from error
-    except asyncpg.UndefinedTableError as error:
-        raise InvoicingError(f"{error}: run `quarterhour migrate`", "schema_missing") from error
-    except _REFUSED as error:
-        raise InvoicingError(f"PostgreSQL refuses: {error}", "store_refuses") from error
+    except asyncpg.PostgresError as error:
+        raise _meaning(error) from error
+
+
+def _meaning(error: asyncpg.PostgresError) -> InvoicingError:
+    if error.sqlstate[:2] in _PASSING:
+        return StoreUnreachable(f"PostgreSQL: {error}")
+    if error.sqlstate in _CONTRADICTIONS:
+        return Conflict(str(error))
+    if error.sqlstate == _UNDEFINED_TABLE:
+        return InvoicingError(f"{error}: run `quarterhour migrate`", "schema_missing")
+    return InvoicingError(f"PostgreSQL refuses: {error}", "store_refuses")
 
 
 class Store:
