@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import asyncpg
 import pytest
 
 from invoicing.errors import Conflict, InvoicingError, NotAllowed
@@ -28,6 +29,11 @@ from tests.invoicing.world import (
 
 STARTS, ENDS, NEXT = ms("2026-01-15"), ms("2026-02-15"), ms("2026-03-15")
 FIVE = [Record(f"s{n}", STARTS + n * HOUR_MS) for n in range(5)]
+SUBSCRIPTION = (
+    "bot_key, account_id, state, during, unit, anchor_at, anchor_wall, period_number, period_starts_at, "
+    "period_ends_at"
+)
+SLICE = "subscription_id, bot_key, during, plan_id, plan_version, is_trial"
 FIRST, SECOND = "QH-2026-000001", "QH-2026-000002"
 OF_FIVE = [
     ("price", "price", "sales", 1, 3100, 0),
@@ -244,9 +250,17 @@ async def test_one_account_that_fails_does_not_stop_the_others(books: Store, str
     assert (await run(books, ENDS + GRACE_MS)).issued == 2
 
 
-async def test_subscriptions_of_a_bot_do_not_overlap(issued: Store) -> None:
-    with pytest.raises(Conflict, match="one_subscription_at_a_time"):
+async def test_subscriptions_of_a_bot_do_not_overlap(issued: Store, stream: Stream) -> None:
+    with pytest.raises(Conflict, match="which is active"):
         await act(issued, STARTS + DAY_MS).subscribe("free")
+    for table, columns, constraint in (
+        ("subscription", SUBSCRIPTION, "one_subscription_at_a_time"),
+        ("slice", SLICE, "one_plan_at_a_time"),
+    ):
+        with pytest.raises(asyncpg.ExclusionViolationError, match=constraint):
+            await stream.connection.execute(
+                f"insert into invoicing.{table} ({columns}) select {columns} from invoicing.{table}"
+            )
 
 
 async def test_a_moved_account_ends_the_period_in_its_old_zone(books: Store, stream: Stream) -> None:
