@@ -15,9 +15,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from quarterhour.aggregator import with_store
 from quarterhour.comparing import Comparison, compare
 from quarterhour.database import migrate_all
 from quarterhour.errors import AnswerIsNo, QuarterhourError
+from quarterhour.invoice_demo import Invoiced, invoice_traffic
 from quarterhour.lines import decode_line
 from quarterhour.output import TABLE, emit_summary, format_option
 from quarterhour.parts import Parts
@@ -33,11 +35,15 @@ from sinks.postgres import PostgresLedger
 from sinks.views import read_session_records
 
 POLL_SECONDS = 0.2
+# The traffic is of yesterday: handoffs that never end have run out, so every record is final, and a period that
+# ended within it is over for longer than the grace period of an invoice.
+TRAFFIC_ENDED_MS = 26 * 3_600_000
+PERIOD_ENDED_MS = 27 * 3_600_000
 TRY_NEXT = """
 Three commands to try next:
   {prefix}quarterhour records --account acme --status final --format table
-  {prefix}quarterhour traffic --events 1000 --seed 2 | {prefix}quarterhour sessionize - --format table
-  {prefix}quarterhour status --format table"""
+  {prefix}quarterhour invoices show {number} --format table
+  {prefix}quarterhour usage --account acme --format table"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,10 @@ class Found:
 def command(events: int, seed: int, output_format: str) -> None:
     """Run the main job on generated traffic and check the result.
 
-    Starts the local parts, publishes the events (disorder, copies, handoffs, closes, alerts, test traffic,
-    bad records), runs a worker until all of it is in PostgreSQL, and compares the ledger with the reference
-    model. Status 1 if they differ.
+    Starts the local parts, publishes events of yesterday (disorder, copies, handoffs, closes, alerts, test
+    traffic, bad records), runs a worker until all of it is in PostgreSQL, and compares the ledger with the
+    reference model. Then an account is invoiced for a period that ended within the traffic, and the sessions
+    on the invoice are compared with those of the ledger. Status 1 if anything differs.
 
     Example:
 
@@ -80,11 +87,27 @@ def command(events: int, seed: int, output_format: str) -> None:
     comparison = compare(found.records, expected.records)
     console.print("\n" + comparison.report("ledger", "reference"))
     differences = _differences(comparison, expected, found)
-    emit_summary(output_format, _summary(events, seconds, found, not differences))
+    invoiced = _invoice(console)
+    emit_summary(output_format, _summary(events, seconds, found, not differences) | invoiced.summary())
     if differences:
         raise AnswerIsNo(f"the ledger differs from the reference model: {', '.join(differences)}")
+    if not invoiced.adds_up:
+        raise AnswerIsNo(f"the lines of invoice {invoiced.invoice.name} do not add up to the ledger")
     if output_format == TABLE:
-        console.print(TRY_NEXT.format(prefix="" if "VIRTUAL_ENV" in os.environ else ".venv/bin/"))
+        prefix = "" if "VIRTUAL_ENV" in os.environ else ".venv/bin/"
+        console.print(TRY_NEXT.format(prefix=prefix, number=invoiced.invoice.name))
+
+
+def _invoice(console: Console) -> Invoiced:
+    """Invoice what the ledger now has of the demo's account."""
+    settings, now_ms = load_settings(), _now_ms()
+    dsn, ends_ms = settings.require_postgres_dsn(), now_ms - PERIOD_ENDED_MS
+    with console.status("invoicing an account"):
+        return with_store(
+            lambda store: invoice_traffic(
+                store, dsn, ends_ms, now_ms, settings.invoice_grace_ms, settings.home
+            )
+        )
 
 
 async def _demo(
@@ -96,7 +119,9 @@ async def _demo(
         names = {settings.topics[role]: partitions for role, partitions in PARTITIONS.items()}
         await create_topics(end_points.kafka_brokers, names)
     with console.status(f"generating and publishing {events:,} events"):
-        lines = await asyncio.to_thread(list, traffic(events, seed, _now_ms(), faults=True))
+        lines = await asyncio.to_thread(
+            list, traffic(events, seed, _now_ms() - TRAFFIC_ENDED_MS, faults=True)
+        )
         ledger = await PostgresLedger.open(end_points.postgres_dsn, algorithm=ALGORITHM)
         counts_before = await _counts(ledger)
         offsets_before = await _read(ledger, settings)
