@@ -35,8 +35,8 @@ from sinks.postgres import PostgresLedger
 from sinks.views import read_session_records
 
 POLL_SECONDS = 0.2
-# The traffic is of yesterday: handoffs that never end have run out, so every record is final, and a period that
-# ended within it is over for longer than the grace period of an invoice.
+# The traffic is of yesterday: handoffs that never end have run out, so every record is final, and a period
+# that ended within it is over for longer than the grace period of an invoice.
 TRAFFIC_ENDED_MS = 26 * 3_600_000
 PERIOD_ENDED_MS = 27 * 3_600_000
 TRY_NEXT = """
