@@ -50,6 +50,7 @@ class Run:
         async with self.store.alone():
             await read_feed(self.store)
             for account_id in await self._accounts():
+                await read_feed(self.store)
                 await self._work(account_id, summary)
                 self.on_account(account_id)
         return summary
@@ -136,7 +137,7 @@ class Run:
         if ready.has_open:
             return "records_open", "a session that started in the period is not final yet"
         if ready.has_unread:
-            return "changes_unread", "changes of this account came during the run: the next run reads them"
+            return "changes_unread", "a record of the period changed just now: the next run reads it"
         return None
 
 

@@ -29,7 +29,7 @@ _TURN_SECONDS = 0.1
 # PostgreSQL's timestamps are microseconds since 2000.
 _EPOCH_2000_MS = 946_684_800_000
 
-# Classes of SQLSTATE that another try may not meet: connections, resources, locks, an operator's acts; and what
+# Classes of SQLSTATE that another try may not meet (connections, resources, locks, what operators do), and what
 # the driver says when there is no server to answer.
 _PASSING = ("08", "53", "55", "57")
 _NO_ANSWER = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -7,6 +7,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+import invoicing.run
 from invoicing.errors import Conflict, InvoicingError, NotAllowed
 from invoicing.paying import give_credit, mark_paid
 from invoicing.store import accounts as people
@@ -82,6 +83,27 @@ async def test_a_period_waits_for_the_stream(books: Store, stream: Stream) -> No
     await stream.write([Record("open", ENDS - 1)])
     assert (await run(books, ENDS + GRACE_MS)).issued == 1
     assert ("usage", "included", "sales", 1, 0, 1) in await lines(stream.connection, FIRST)
+
+
+async def test_what_changes_meanwhile_holds_only_an_invoice_that_it_is_of(
+    books: Store, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await act(books, STARTS).subscribe("standard")
+    await stream.write(FIVE)
+    await stream.reach(ENDS)
+    written: list[list[Record]] = [[Record("late", STARTS)], [Record("s0", ENDS)], [Record("new", ENDS)]]
+    hold_feed = invoicing.run.hold_feed
+
+    async def hold_feed_at_last(connection: object) -> int:
+        position = await hold_feed(connection)
+        await stream.write(written.pop(0))
+        return position
+
+    monkeypatch.setattr(invoicing.run, "hold_feed", hold_feed_at_last)
+    assert dict((await run(books, ENDS + GRACE_MS)).held) == {"changes_unread": 1}
+    assert dict((await run(books, ENDS + GRACE_MS)).held) == {"changes_unread": 1}
+    assert (await run(books, ENDS + GRACE_MS)).issued == 1
+    assert await lines(stream.connection, FIRST) == OF_FIVE, "one came and one went"
 
 
 async def test_bots_whose_periods_coincide_share_an_invoice(books: Store, stream: Stream) -> None:
