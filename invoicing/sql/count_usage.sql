@@ -18,4 +18,4 @@ with wanted as (
   from edge e join invoicing.billed_record r
     on r.account_id = $1 and r.bot_id = e.bot_id and r.started_at >= e.from_at and r.started_at < e.to_at and not r.is_void
 )
-select place, kind, sum(sessions)::bigint as sessions from counted group by 1, 2
+select place, kind, sum(sessions)::bigint as sessions from counted group by 1, 2 having sum(sessions) > 0
