@@ -37,6 +37,7 @@ COMMANDS = {
     "subscriptions": "List subscriptions of bots, and change them.",
     "usage": "Show what an account's bots have used of their current period.",
     "invoices": "Run the invoice aggregator; list, show, download and settle invoices.",
+    "rules": "List and add the rule sets that decide bills.",
     "settings": "Print every setting, its value and where it came from.",
 }
 

@@ -37,7 +37,8 @@ TRANSACTION_TRIES = 5
 _RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 # The statements of a checkpoint that take arguments or give rows, with arguments on which they do nothing.
 _ON_NOTHING: dict[str, tuple[Any, ...]] = {
-    "fence": ([], [], [], [], [], [], UUID(int=0)),
+    "fence": ([], [], [], [], [], [], UUID(int=0), None),
+    "count_rule_sets": (),
     "already_saved": ([], [], [], UUID(int=0)),
     "save_records": (0,),
     "void_records": ([], []),
@@ -56,6 +57,7 @@ class PostgresLedger:
     def __init__(self, pool: asyncpg.Pool, algorithm: int) -> None:
         self._pool = pool
         self._algorithm = algorithm
+        self._rule_sets: int | None = None
 
     @classmethod
     async def open(cls, dsn: str, *, algorithm: int) -> PostgresLedger:
@@ -108,8 +110,10 @@ class PostgresLedger:
         return found
 
     async def rule_sets(self) -> list[dict[str, Any]]:
-        """All rule sets, as rows of `billing.rule_set`."""
-        return [dict(row) for row in await self._fetch("rule_sets")]
+        """All rule sets, as rows of `billing.rule_set`; no checkpoint is saved once there are others."""
+        rows = [dict(row) for row in await self._fetch("rule_sets")]
+        self._rule_sets = len(rows)
+        return rows
 
     async def remember_topics(self, found: Mapping[str, SourceTopic]) -> dict[str, SourceTopic]:
         """These topics as they were at the first start, which is now for those never seen."""
@@ -139,7 +143,16 @@ class PostgresLedger:
 
     async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:
         """See `Ledger.save`."""
-        return await self._in_transaction("save", lambda it: _save(it, checkpoint, self._algorithm))
+        return await self._in_transaction("save", lambda it: self._save(it, checkpoint))
+
+    async def _save(self, connection: asyncpg.Connection, checkpoint: Checkpoint) -> Counter[RecordChange]:
+        await _send(connection, checkpoint)
+        if not await _pass_fence(connection, checkpoint, self._rule_sets):
+            return Counter()
+        await _write(connection, checkpoint, self._algorithm)
+        await _settle(connection, checkpoint)
+        await _count_outcomes(connection, checkpoint)
+        return await _publish(connection)
 
     async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
         async with self._reached(name) as connection:
@@ -188,15 +201,8 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         await connection.fetch(statement(name), *arguments)
 
 
-async def _save(
-    connection: asyncpg.Connection, checkpoint: Checkpoint, algorithm: int
-) -> Counter[RecordChange]:
-    await _send(connection, checkpoint)
-    if not await _pass_fence(connection, checkpoint):
-        return Counter()
-    await _write(connection, checkpoint, algorithm)
-    await _settle(connection, checkpoint)
-    await _count_outcomes(connection, checkpoint)
+async def _publish(connection: asyncpg.Connection) -> Counter[RecordChange]:
+    """Tell consumers of what changed; return how much did."""
     sums = await connection.fetch(statement("sum_changes"))
     changes = Counter(
         {RecordChange(kind, status, corrected): count for kind, status, corrected, count in sums}
@@ -221,22 +227,24 @@ async def _send(connection: asyncpg.Connection, checkpoint: Checkpoint) -> None:
             await connection.copy_records_to_table(table, schema_name="pg_temp", records=rows)
 
 
-async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint) -> bool:
+async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint, rule_sets: int | None) -> bool:
     """Move our partitions and return True, or False if this very checkpoint was saved before.
 
-    Raises `Fenced` if another worker owns or moved one of them.
+    Raises `Fenced` if another worker owns or moved one of them, or if there are other rule sets than so many.
     """
     advances = checkpoint.advances
     topics, partitions = _columns([advance.source for advance in advances], 2)
     _, expected, ends, clocks, gaps = _columns(advances, 5)
     rows = await connection.fetch(
-        statement("fence"), topics, partitions, expected, ends, clocks, gaps, checkpoint.owner
+        statement("fence"), topics, partitions, expected, ends, clocks, gaps, checkpoint.owner, rule_sets
     )
     if len(rows) == len(advances):
         return True
     saved = await connection.fetchval(statement("already_saved"), topics, partitions, ends, checkpoint.owner)
     if saved == len(advances):
         return False
+    if rule_sets not in (None, await connection.fetchval(statement("count_rule_sets"))):
+        raise Fenced("a rule set was added: nothing was saved, and a worker that starts again goes by it")
     raise Fenced(f"not all of {len(advances)} partitions are where and whose they were: nothing was saved")
 
 

@@ -1,4 +1,5 @@
--- Move all partitions of a claim, if every one of them stands where this checkpoint starts and belongs to it; else none.
+-- Move all partitions of a claim, if every one of them stands where this checkpoint starts and belongs to it, and if the
+-- worker knows all rule sets there are (they are only ever added, so their number tells); else none.
 with locked as materialized (
   select s.topic, s.partition, n.next_offset, n.clock_ms, n.gap_count
   from billing.source_partition s
@@ -14,4 +15,5 @@ set next_offset = l.next_offset, clock_ms = greatest(s.clock_ms, l.clock_ms), ga
 from locked l
 where s.topic = l.topic and s.partition = l.partition
   and (select count(*) from locked) = cardinality($1::text[])
+  and ($8::bigint is null or (select count(*) from billing.rule_set) = $8)
 returning s.partition
