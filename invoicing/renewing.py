@@ -59,12 +59,16 @@ async def _bill_later(
     during: Span,
     whole: Span,
 ) -> None:
-    """Put an ended period on its invoice, if anything in it can cost anything."""
+    """Put an ended period on its invoice, if anything in it can cost anything.
+
+    That invoice may be issued: of another bot's period, before this one subscribed as of back then.
+    """
     slices = await contracts.slices_in(connection, subscription, during, whole)
     if account.plan_kind == "enterprise" or not any(map(can_charge, slices)):
         return
     invoice_id = await books.open_draft(connection, account.account_id, "period", during, account.currency)
     await contracts.add_period(connection, subscription.subscription_id, during, whole, invoice_id)
+    await books.to_review(connection, invoice_id)
 
 
 async def has_next_invoice(connection: Connection, account: Account) -> bool:

@@ -219,6 +219,11 @@ async def issue(
     )
 
 
+async def to_review(connection: Connection, invoice_id: UUID) -> None:
+    """Have an invoice compared with what is owed now, if it is issued."""
+    await execute(connection, "to_review", invoice_id)
+
+
 async def reviewed(connection: Connection, invoices: Sequence[UUID]) -> None:
     """These were compared with what is owed now, and what differed was billed."""
     await execute(connection, "reviewed", list(invoices))

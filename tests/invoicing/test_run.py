@@ -318,3 +318,14 @@ async def test_the_aggregator_can_write_nothing_of_the_streams(books: Store) -> 
         with pytest.raises(InvoicingError, match="permission denied"):
             async with books.transaction() as connection:
                 await connection.execute(change)
+
+
+async def test_a_bot_subscribed_as_of_an_invoiced_period_is_on_the_next_invoice(
+    issued: Store, stream: Stream
+) -> None:
+    await act(issued, STARTS, "support").subscribe("standard")
+    await stream.write([Record(f"t{n}", STARTS + n, bot_id="support") for n in range(3)])
+    await stream.reach(NEXT)
+    assert (await run(issued, NEXT + GRACE_MS)).issued == 1
+    adjusted = [line for line in await lines(stream.connection, SECOND) if line[0] == "adjustment"]
+    assert adjusted == [("adjustment", "other", "support", 0, 3100 + 50, 3)]
