@@ -52,6 +52,24 @@ def test_the_help_of_a_command_says_what_it_does_and_gives_an_example(name: str)
         assert not isinstance(option, click.Option) or option.help, option.name
 
 
+SUBCOMMANDS = [
+    (name, inner)
+    for name in OFFERED
+    for inner in getattr(main.get_command(click.Context(main), name), "commands", ())
+]
+
+
+@pytest.mark.parametrize(("name", "inner"), SUBCOMMANDS)
+def test_the_help_of_a_command_in_a_group_gives_an_example_too(name: str, inner: str) -> None:
+    result = CliRunner().invoke(main, [name, inner, "--help"])
+    example = result.stdout.partition("Example:")[2].splitlines()[2]
+    assert result.exit_code == 0 and f"quarterhour {name} {inner}" in example
+    group = main.get_command(click.Context(main), name)
+    assert isinstance(group, click.Group)
+    for option in group.commands[inner].params:
+        assert not isinstance(option, click.Option) or option.help, option.name
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [

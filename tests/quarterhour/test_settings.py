@@ -45,6 +45,7 @@ def test_defaults_are_those_of_the_published_interface() -> None:
     assert settings.max_ahead_ms == 300_000
     assert settings.max_age_ms == 400 * 86_400_000
     assert settings.session_timeout_ms == 10_000
+    assert settings.invoice_grace_ms == 86_400_000
     assert (settings.web_bind, settings.web_port) == ("127.0.0.1", 0)
     assert settings.topics == {topic: topic.value for topic in Topic}
     assert settings.kafka_brokers is None and settings.postgres_dsn is None
@@ -93,6 +94,7 @@ WRONG = {
     "DEAD_LETTER_LIMIT_RUN": ("many", "a whole number from 1"),
     "MAX_STATE_MIB": ("0", "a whole number from 1"),
     "SESSION_TIMEOUT": ("500ms", "from 1s to 30min"),
+    "INVOICE_GRACE": ("61d", "from 0ms to 60d"),
     "INSTANCE_ID": ("a/b", "1 to 249"),
     "WEB_PORT": ("65536", "from 0 to 65535"),
     "LOG_LEVEL": ("loud", "debug, info, warning, error"),
