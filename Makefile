@@ -27,6 +27,7 @@ check: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.invoices
 
 # Needs a JDK and Maven besides, and says so.
 bench-peers: install

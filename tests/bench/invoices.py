@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from tests.invoicing.stream import Stream
 from tests.invoicing.times import at, ms
 from tests.invoicing.world import GRACE_MS, act, add_account, open_books, plan, run
 
-ACCOUNTS = 10_000
+ACCOUNTS = (1_000, 10_000)
 RECORDS_AN_ACCOUNT = 1_000
 STARTS, ENDS = ms("2026-01-15"), ms("2026-02-15")
 FIRST_START = "2026-01-12"
@@ -74,8 +74,15 @@ select (select count(*) from invoiced) as invoiced, (select count(distinct sessi
 """
 
 
-async def measure(parts: Parts, accounts: int, records_an_account: int) -> AsyncIterator[Result]:
-    """Measure all of it on a fresh database."""
+async def invoicing(parts: Parts, sizes: Sequence[int], records_an_account: int) -> AsyncIterator[Result]:
+    """Measure all of it for so many accounts, each time on a fresh database."""
+    points = []
+    for accounts in sizes:
+        points.append(await _measured(parts, accounts, records_an_account))
+        yield {"invoices": {"points": points}}
+
+
+async def _measured(parts: Parts, accounts: int, records_an_account: int) -> dict[str, float]:
     name = f"bench_{uuid.uuid4().hex[:8]}"
     parts.postgres.create_database(name)
     dsn = parts.postgres.dsn(name)
@@ -84,9 +91,7 @@ async def measure(parts: Parts, accounts: int, records_an_account: int) -> Async
     try:
         await _fill(connection, accounts, accounts * records_an_account)
         await _subscribe(store, accounts)
-        figures = {"accounts": accounts, "records": accounts * records_an_account}
-        figures |= await _measure(store, connection, accounts, figures["records"])
-        yield {"invoices": figures}
+        return await _measure(store, connection, accounts, accounts * records_an_account)
     finally:
         await store.close()
         await connection.close()
@@ -125,6 +130,8 @@ async def _measure(
     await connection.execute("vacuum analyze")
     asked = sorted([await _ask(store, random.randrange(accounts)) for _ in range(ASKED)])
     return {
+        "accounts": accounts,
+        "records": records,
         "feed_records_per_second": round(records / fed),
         "run_seconds": round(invoiced, 1),
         "invoices_per_second": round(accounts / invoiced, 1),
@@ -157,12 +164,12 @@ async def _check(connection: asyncpg.Connection, accounts: int) -> None:
 
 
 @click.command()
-@click.option("--accounts", default=ACCOUNTS, show_default=True, help="Each with one bot and one invoice.")
+@click.option("--accounts", type=int, multiple=True, default=ACCOUNTS, help="Each has a bot and an invoice.")
 @click.option("--records", default=RECORDS_AN_ACCOUNT, show_default=True, help="Of each account.")
 @measure_options
-def main(accounts: int, records: int, home: Path, results: Path) -> None:
+def main(accounts: tuple[int, ...], records: int, home: Path, results: Path) -> None:
     """Measure invoicing, on a real PostgreSQL."""
-    measuring("invoices", home, results, lambda parts: measure(parts, accounts, records))
+    measuring("invoices", home, results, lambda parts: invoicing(parts, accounts, records))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,17 @@ FRESHNESS = {
     "most_seconds": "longest, s",
     "probes": "probes",
 }
+INVOICES = {
+    "accounts": "accounts",
+    "records": "records in the ledger",
+    "feed_records_per_second": "feed, records/s",
+    "run_seconds": "run, s",
+    "run_cpu_seconds": "of it CPU, s",
+    "invoices_per_second": "invoices/s",
+    "idle_run_seconds": "a run with nothing to do, s",
+    "usage_p50_ms": "usage, p50 ms",
+    "usage_p99_ms": "p99 ms",
+}
 
 
 def draw(results: Path, page: Path) -> None:
@@ -113,6 +124,8 @@ def _sections(results: Path) -> Iterator[tuple[str, list[str], Chart | None]]:
             )
     yield from _freshness(read("freshness", results))
     yield from _catch_up(read("catch-up", results))
+    if part := read("invoices", results).get("invoices"):
+        yield "invoices", [*_table(INVOICES, part["points"]), _made_on(part)], None
 
 
 def _growth_lines(curve: Curve, part: Result) -> list[str]:

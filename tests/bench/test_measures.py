@@ -13,6 +13,7 @@ from tests.bench.catch_up import catch_up
 from tests.bench.freshness import freshness
 from tests.bench.ground import WORKER_CPU, on_ground
 from tests.bench.growth import CURVES, EVENTS, PACE_MS, Size, grow
+from tests.bench.invoices import invoicing
 from tests.bench.memory import ORDERS, memory
 from tests.bench.processes import BenchFailed
 from tests.bench.results import Result, keep
@@ -43,6 +44,13 @@ async def test_memory_holds_every_open_conversation(parts: Parts) -> None:
         (point,) = result["points"]
         assert (point["conversations"], point["held"], point["events"]) == (100, 100, 2_500)
         assert point["rss_mib"] > point["empty_mib"] > 0
+
+
+async def test_invoicing_is_measured_and_its_invoices_checked(parts: Parts) -> None:
+    (point,) = (await whole(invoicing(parts, [3], 50)))["invoices"]["points"]
+    assert (point["accounts"], point["records"]) == (3, 150)
+    assert point["invoices_per_second"] > 0
+    assert 0 < point["usage_p50_ms"] <= point["usage_p99_ms"]
 
 
 async def test_freshness_times_every_probe_at_shares_of_live_capacity(parts: Parts) -> None:
