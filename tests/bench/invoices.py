@@ -1,10 +1,10 @@
 """`python -m tests.bench.invoices`: invoicing 10,000 accounts over a ledger of 10 million records.
 
 A ledger of so many records over 40 days is written by SQL, in no order of time; each account has one bot on
-a monthly plan with an allowance and two tiers. Measured are reading the change feed from its beginning, one
-run that invoices the month of all of them, PDFs included, another run that finds nothing to do, and what it
-takes to ask for an account's usage. Checked: every record of the month is on one invoice, once, and every invoice's
-total is the sum of its lines.
+a monthly plan with an allowance and two tiers. Measured are reading the change feed from its beginning, a run
+that invoices the month of all of them with their PDFs, a run that finds nothing to do, and what it takes to ask
+for an account's usage. Checked: every record of the month is on one invoice, once, and every invoice's total is
+the sum of its lines.
 """
 
 from __future__ import annotations
