@@ -50,13 +50,18 @@ def blocks_of(
     return blocks
 
 
+def number_on_grid(elapsed_ms: int, block_ms: int) -> int:
+    """Return the number of the block that holds this bot time since its session's start."""
+    # The division rounded up; the first block has its own start too.
+    return -(-elapsed_ms // block_ms) or 1
+
+
 def _counts_by_block(session: Session, block_ms: int) -> dict[int, list[int]]:
     """Return, for each block in which activity lies, the count of each step of activity in it."""
     first_ms = session.activity[0][2]
     counts: dict[int, list[int]] = {}
     for _, step, bot_ms, _ in session.activity:
-        # The division rounded up; the first block has its own start too.
-        number = -((first_ms - bot_ms) // block_ms) or 1
+        number = number_on_grid(bot_ms - first_ms, block_ms)
         if number not in counts:
             counts[number] = [0, 0, 0]
         counts[number][step] += 1

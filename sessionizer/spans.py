@@ -54,6 +54,11 @@ def moments_of(facts: FactSet) -> list[Moment]:
 
 def spans_of(moments: Iterable[Moment], handoff_timeout_ms: int) -> list[Span]:
     """Return the spans of every handoff, unmerged and in no order, given moments in the order of time."""
+    return [span for spans in spans_by_handoff(moments, handoff_timeout_ms).values() for span in spans]
+
+
+def spans_by_handoff(moments: Iterable[Moment], handoff_timeout_ms: int) -> dict[str, list[Span]]:
+    """Return the same by handoff_id, each one's in order."""
     closes: list[int] = []
     starts: dict[str, list[int]] = defaultdict(list)
     ends: dict[str, list[int]] = defaultdict(list)
@@ -64,11 +69,10 @@ def spans_of(moments: Iterable[Moment], handoff_timeout_ms: int) -> list[Span]:
             starts[handoff_id].append(time_ms)
         else:
             ends[handoff_id].append(time_ms)
-    return [
-        span
+    return {
+        handoff_id: list(_spans_of_handoff(times, ends[handoff_id], closes, handoff_timeout_ms))
         for handoff_id, times in starts.items()
-        for span in _spans_of_handoff(times, ends[handoff_id], closes, handoff_timeout_ms)
-    ]
+    }
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:

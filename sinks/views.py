@@ -34,12 +34,13 @@ async def read_session_records(
                 query = statement("session_records")
                 filters = (account_id, from_time, to_time, status)
                 async for row in connection.cursor(query, *filters, prefetch=_FETCHED_AT_ONCE):
-                    yield _record(row)
+                    yield record_of(row)
     finally:
         await connection.close()
 
 
-def _record(row: asyncpg.Record) -> SessionRecord:
+def record_of(row: asyncpg.Record) -> SessionRecord:
+    """A row of a view of records, in their NDJSON form."""
     return cast(SessionRecord, {name: _published(row[name]) for name in _FIELDS_OF_KIND[row["kind"]]})
 
 

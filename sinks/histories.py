@@ -1,0 +1,90 @@
+"""Reading all that the ledger holds of one session record, to explain it: under an operator's own login.
+
+Facts and reports are ours, so no role of a consumer may read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from schemas.records import SessionRecord
+from schemas.topics import join_key
+from sinks.connecting import connect_as_login, connecting
+from sinks.ledger import AlertReport
+from sinks.statements import statement
+from sinks.views import record_of
+
+
+class Change(NamedTuple):
+    """What consumers were told of a record, and at which position of the change feed."""
+
+    position: int
+    record: SessionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A record, what consumers were told of it, and what it was computed from."""
+
+    record: SessionRecord
+    settles_ms: int
+    changes: list[Change]
+    facts: bytes
+    """Of its conversation, in the order of arrival, and their strings; none if it is an alert."""
+    strings: str
+    further_reports: list[AlertReport]
+    """Of its alert delivery: those that are not the record."""
+    rule_sets: list[dict[str, Any]]
+
+
+async def read_history(
+    dsn: str, session_id: UUID, conversation_key: Callable[[bytes], bytes]
+) -> History | None:
+    """Read it as of one moment; None if there is no such record. Raises `Unreachable` and `Refused`.
+
+    `conversation_key` tells under which key a conversation of this Kafka key is stored.
+    """
+    connection = await connect_as_login(dsn)
+    try:
+        with connecting():
+            async with connection.transaction(readonly=True, isolation="repeatable_read"):
+                return await _read(connection, session_id, conversation_key)
+    finally:
+        await connection.close()
+
+
+async def _read(
+    connection: asyncpg.Connection, session_id: UUID, conversation_key: Callable[[bytes], bytes]
+) -> History | None:
+    row = await connection.fetchrow(statement("session_record"), session_id)
+    if row is None:
+        return None
+    changes = await connection.fetch(statement("changes_of_record"), session_id)
+    rule_sets = await connection.fetch(statement("rule_sets"))
+    facts, strings, reports = b"", "", []
+    if row["kind"] == "usage":
+        kafka_key = join_key(row["account_id"], row["bot_id"], row["conversation_id"])
+        key = UUID(bytes=conversation_key(kafka_key))
+        for found in await connection.fetch(statement("look_up_conversations"), [key]):
+            facts, strings = found["facts"] or b"", found["strings"] or ""
+    else:
+        rows = await connection.fetch(statement("look_up_alerts"), [session_id])
+        reports = [
+            AlertReport(it["reported_ms"], it["user_id"], it["channel"])
+            for it in rows
+            if it["reported_ms"] is not None
+        ]
+    return History(
+        record=record_of(row),
+        settles_ms=row["settles_at_ms"],
+        changes=[Change(change["position"], record_of(change)) for change in changes],
+        facts=facts,
+        strings=strings,
+        further_reports=sorted(reports),
+        rule_sets=[dict(rule_set) for rule_set in rule_sets],
+    )
