@@ -13,7 +13,7 @@ from quarterhour.parts import Parts
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 LONGEST_FOLDER_README_LINES = 70
-FOLDERS = ("deploy", "quarterhour", "schemas", "sessionizer", "sinks", "streams", "tests")
+FOLDERS = ("deploy", "invoicing", "quarterhour", "schemas", "sessionizer", "sinks", "streams", "tests")
 
 
 @pytest.fixture
