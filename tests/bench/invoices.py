@@ -2,9 +2,9 @@
 
 A ledger of so many records over 40 days is written by SQL, in no order of time; each account has one bot on
 a monthly plan with an allowance and two tiers. Measured are reading the change feed from its beginning, a run
-that invoices the month of all of them with their PDFs, a run that finds nothing to do, and what it takes to ask
-for an account's usage. Checked: every record of the month is on one invoice, once, and every invoice's total is
-the sum of its lines.
+that invoices the month of all of them with their PDFs, a run that finds nothing to do, and what it takes to
+ask for an account's usage. Checked: every record of the month is on one invoice, once, and every invoice's
+total is the sum of its lines.
 """
 
 from __future__ import annotations
