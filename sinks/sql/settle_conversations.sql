@@ -19,6 +19,11 @@ with due as materialized (
   delete from billing.fact_chunk k using scattered s where k.conversation_key = s.conversation_key
   returning k.conversation_key, k.revision, k.facts, k.strings
 )
-insert into billing.fact_chunk (conversation_key, revision, facts, strings)
-select conversation_key, max(revision), string_agg(facts, ''::bytea order by revision), string_agg(strings, '' order by revision)
-from gone group by conversation_key
+insert into billing.fact_chunk (conversation_key, revision, facts, strings, checksum)
+select k.conversation_key, k.revision, k.facts, k.strings,
+       hash_record_extended(row(k.conversation_key, k.revision, k.facts, k.strings), 0)
+from (
+  select conversation_key, max(revision) as revision, string_agg(facts, ''::bytea order by revision) as facts,
+         string_agg(strings, '' order by revision) as strings
+  from gone group by conversation_key
+) k
