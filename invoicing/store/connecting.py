@@ -80,6 +80,7 @@ class Store:
                 min_size=1,
                 max_size=size,
                 init=_prepare,
+                reset=_leave_as_it_is,
                 timeout=CONNECT_SECONDS,
                 command_timeout=CALL_SECONDS,
                 server_settings={"role": ROLE, "application_name": "quarterhour-invoices", **_LIMITS_MS},
@@ -97,7 +98,10 @@ class Store:
             async with self._pool.acquire() as connection:
                 while not await connection.fetchval("select pg_try_advisory_lock($1)", _RUN_LOCK):
                     await asyncio.sleep(_TURN_SECONDS)
-                yield
+                try:
+                    yield
+                finally:
+                    await connection.fetchval("select pg_advisory_unlock($1)", _RUN_LOCK)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -126,6 +130,10 @@ async def fetch_value(connection: Connection, name: str, *arguments: Any) -> Any
 async def execute(connection: Connection, name: str, *arguments: Any) -> None:
     """Run a named statement for what it does."""
     await connection.execute(statement(name), *arguments)
+
+
+async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
+    """Between two transactions nothing is to be taken back: none sets anything for its session."""
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:
