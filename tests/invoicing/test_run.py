@@ -201,6 +201,38 @@ async def test_an_adjustment_has_an_invoice_of_its_own_where_none_will_come(
     assert (await run(issued, NEXT)).issued == 0
 
 
+async def test_each_corrected_period_has_an_adjustment_invoice_of_its_own(
+    issued: Store, stream: Stream
+) -> None:
+    await stream.write(Record(f"n{n}", ENDS + n * HOUR_MS) for n in range(3))
+    await stream.reach(NEXT)
+    await act(issued, NEXT + 1000).cancel(now=True)
+    assert (await run(issued, NEXT + GRACE_MS)).issued == 1
+    await stream.reach(NEXT + GRACE_MS)
+    assert (await run(issued, NEXT + GRACE_MS + 1000)).issued == 1
+    await stream.write([Record("s0", STARTS, status="void"), Record("n0", ENDS, status="void")])
+    assert (await run(issued, NEXT + GRACE_MS + 2000)).issued == 2
+    adjusted = [await lines(stream.connection, f"QH-2026-00000{number}") for number in (4, 5)]
+    assert [[line[4] for line in found if line[0] == "adjustment"] for found in adjusted] == [[-25], [-50]]
+    assert await stream.connection.fetch("select * from invoicing.invoice_to_review") == []
+
+
+async def test_what_a_void_invoice_carried_is_carried_by_that_which_takes_its_place(
+    issued: Store, stream: Stream
+) -> None:
+    await stream.write([Record("late", STARTS + 9 * HOUR_MS)])
+    await give_credit(issued, "acme", 500, "outage", "case 7", at_ms=ENDS + GRACE_MS, actor="ada")
+    await stream.reach(NEXT)
+    assert (await run(issued, NEXT + GRACE_MS)).issued == 1
+    carried = await lines(stream.connection, SECOND)
+    assert {line[0] for line in carried} == {"price", "adjustment", "credit", "tax"}
+    with pytest.raises(NotAllowed, match=SECOND):
+        await void(issued, FIRST, "first", at_ms=NEXT + GRACE_MS, actor="ada")
+    await void(issued, SECOND, "address", at_ms=NEXT + GRACE_MS, actor="ada")
+    assert (await run(issued, NEXT + GRACE_MS)).issued == 1
+    assert await lines(stream.connection, "QH-2026-000004") == carried
+
+
 async def test_a_void_invoice_has_a_credit_note_and_its_period_is_invoiced_anew(
     issued: Store, stream: Stream
 ) -> None:
@@ -324,8 +356,7 @@ async def test_a_bot_subscribed_as_of_an_invoiced_period_is_on_the_next_invoice(
     issued: Store, stream: Stream
 ) -> None:
     await act(issued, STARTS, "support").subscribe("standard")
-    await stream.write([Record(f"t{n}", STARTS + n, bot_id="support") for n in range(3)])
     await stream.reach(NEXT)
     assert (await run(issued, NEXT + GRACE_MS)).issued == 1
     adjusted = [line for line in await lines(stream.connection, SECOND) if line[0] == "adjustment"]
-    assert adjusted == [("adjustment", "other", "support", 0, 3100 + 50, 3)]
+    assert adjusted == [("adjustment", "other", "support", 0, 3100, 0)]
