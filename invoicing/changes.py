@@ -161,6 +161,6 @@ def _next_period(standing: Standing, state: State, moves: Moves) -> Standing:
     )
 
 
-def _until(standing: Standing, at_ms: int) -> Span | None:
-    """What of the period is over at that moment, if any."""
-    return Span(standing.period.from_ms, at_ms) if at_ms > standing.period.from_ms else None
+def _until(standing: Standing, at_ms: int) -> Span:
+    """What of the period is over at that moment; empty at its very start."""
+    return Span(standing.period.from_ms, at_ms)

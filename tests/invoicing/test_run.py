@@ -14,7 +14,7 @@ from invoicing.store import accounts as people
 from invoicing.store.connecting import Store
 from invoicing.voiding import void
 from tests.invoicing.stream import Record, Stream
-from tests.invoicing.times import ms
+from tests.invoicing.times import in_ms, ms
 from tests.invoicing.world import (
     DAY_MS,
     GRACE_MS,
@@ -323,8 +323,14 @@ async def test_a_moved_account_ends_the_period_in_its_old_zone(books: Store, str
         await people.put_zone(connection, "acme", STARTS + DAY_MS, "Asia/Tokyo")
     await stream.reach(NEXT)
     await run(books, NEXT)
-    rows = await stream.connection.fetch("select upper(during) as to_at from invoicing.invoice order by 1")
-    assert [int(row["to_at"].timestamp() * 1000) for row in rows] == [ENDS, NEXT - 9 * HOUR_MS]
+    await run(books, NEXT + GRACE_MS)
+    rows = await stream.connection.fetch(
+        "select upper(during) as to_at, document::jsonb ->> 'time_zone' as zone from invoicing.invoice order by 1"
+    )
+    assert [(in_ms(row["to_at"]), row["zone"]) for row in rows] == [
+        (ENDS, "UTC"),
+        (NEXT - 9 * HOUR_MS, "Asia/Tokyo"),
+    ]
 
 
 async def test_an_enterprise_account_is_metered_and_not_invoiced(books: Store, stream: Stream) -> None:
