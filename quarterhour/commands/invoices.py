@@ -1,6 +1,8 @@
 """`quarterhour invoices`: the aggregator's run, its invoices, and what was paid of them."""
 
 import asyncio
+import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -76,7 +78,8 @@ def run(as_of_ms: int | None, every_ms: int | None, output_format: str) -> None:
 
     It reads the change feed on, and issues what is over for longer than QUARTERHOUR_INVOICE_GRACE, once the
     stream has passed the period's end and no session of it is open. Any number of runs may go at once, and
-    one that was killed is repaired by the next. Status 1 if an invoice failed by an internal error.
+    one that was killed is repaired by the next. Status 1 if an invoice failed by an internal error; with
+    --every that is told, and the next run tries again.
 
     Example:
 
@@ -91,15 +94,19 @@ def run(as_of_ms: int | None, every_ms: int | None, output_format: str) -> None:
         moment_ms = now_ms() if as_of_ms is None else as_of_ms
         summary = await Run(store, moment_ms, grace_ms).all()
         emit_summary(output_format, _summary(moment_ms, summary))
-        if summary.failures:
-            raise AnswerIsNo("; ".join(summary.failures), code="internal_error")
+        sys.stdout.flush()
+        if not summary.failures:
+            return
+        failed = AnswerIsNo("; ".join(summary.failures), code="internal_error")
+        if every_ms is None:
+            raise failed
+        click.echo(f"{failed.code}: {failed}", err=True)
 
     async def again_and_again(store: Store) -> None:
-        while True:
-            await once(store)
-            if every_ms is None:
-                return
+        await once(store)
+        while every_ms is not None:
             await asyncio.sleep(every_ms / 1000)
+            await once(store)
 
     with_store(again_and_again)
 
@@ -359,12 +366,11 @@ def _details_row(details: InvoiceDetails, behind: list[InvoicedRecord] | None) -
     row = _row(details.invoice)
     currency = details.invoice.currency
     lines = [line_row(number, line, currency) for number, line in enumerate(details.lines, 1)]
-    for line in lines if behind is not None else ():
-        line["records"] = [
-            _record_row(row["invoice"], record, time_text)
-            for record in behind or ()
-            if record.line == line["line"]
-        ]
+    if behind is not None:
+        by_line = defaultdict(list)
+        for record in behind:
+            by_line[record.line].append(_record_row(row["invoice"], record, time_text))
+        lines = [{**line, "records": by_line[line["line"]]} for line in lines]
     return {**row, "lines": lines, "payments": [_payment_row(one, currency) for one in details.payments]}
 
 

@@ -506,14 +506,17 @@ async def test_a_wrong_question_is_refused(
     assert said in await commands.refused(status, "invoices", *arguments)
 
 
-async def test_runs_go_on_until_they_are_stopped(commands: Commands, quarterhour: Invoke) -> None:
+@pytest.mark.parametrize(("every", "runs"), [("1h", 1), ("50ms", 3)])
+async def test_runs_go_on_until_they_are_stopped_and_each_tells_at_once(
+    commands: Commands, every: str, runs: int
+) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "quarterhour", "invoices", "run", "--every", "50ms"),
+        *(sys.executable, "-m", "quarterhour", "invoices", "run", "--every", every),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout
     try:
-        lines = [await asyncio.wait_for(process.stdout.readline(), 30) for _ in range(3)]
+        lines = [await asyncio.wait_for(process.stdout.readline(), 60) for _ in range(runs)]
     finally:
         process.terminate()
         await process.wait()
