@@ -29,8 +29,8 @@ _TURN_SECONDS = 0.1
 # PostgreSQL's timestamps are microseconds since 2000.
 _EPOCH_2000_MS = 946_684_800_000
 
-# Classes of SQLSTATE that another try may not meet (connections, resources, locks, operators), and what the driver
-# says when there is no server to answer.
+# Classes of SQLSTATE that another try may not meet (connections, resources, locks, operators), and what the
+# driver says when there is no server to answer.
 _PASSING = ("08", "53", "55", "57")
 _NO_ANSWER = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # Of a unique or an exclusion constraint, or of what was issued and stays.
