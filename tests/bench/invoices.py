@@ -59,14 +59,14 @@ select n, session_id, kind, account_id, 'sales', 'user-' || n % 1000, 'web', 'co
 from made
 """
 CHECK = """
-with invoiced as (
+with invoiced as materialized (
   select r.session_id from invoicing.invoice_line l, unnest(l.records) r
 ), due as (
   select session_id from billing.session_record where started_at >= $1 and started_at < $2
 )
 select (select count(*) from invoiced) as invoiced, (select count(distinct session_id) from invoiced) as once,
        (select count(*) from due) as due,
-       (select count(*) from due where session_id not in (select session_id from invoiced)) as missing,
+       (select count(*) from due left join invoiced i using (session_id) where i.session_id is null) as missing,
        (select count(*) from invoicing.invoice i where total_minor <> (
           select sum(amount_minor) from invoicing.invoice_line l where l.invoice_id = i.invoice_id
         )) as wrong_totals,
