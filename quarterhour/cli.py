@@ -33,6 +33,7 @@ COMMANDS = {
     "sessionize": "Compute the session records of a file of events.",
     "records": "List session records from the contract view.",
     "explain": "Explain one session record: what it is made of, and why.",
+    "reconcile": "Hold the ledger against itself and against Kafka.",
     "catalogue": "Apply and show the catalogue of plans.",
     "accounts": "Set and list accounts, and show their history.",
     "subscriptions": "List subscriptions of bots, and change them.",

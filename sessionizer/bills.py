@@ -6,13 +6,14 @@ the billing rules are those of `bill`, and its order: spans, bot clocks, session
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sessionizer.bill import Bill, bill
 from sessionizer.blocks import Block
 from sessionizer.facts import CLOSED, USER_MESSAGE
 from sessionizer.packed import FACT, Ints, PackedFacts, indexes_of, times_of
@@ -131,6 +132,24 @@ def bill_many(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSe
     names = _names(activity, sessions, strings)
     number, blocks = _blocks(activity, sessions, clocks, block_ms, names, session_settles_ms)
     return Bills(blocks, np.bincount(of[number], minlength=len(sets)).tolist(), settles_ms.tolist())
+
+
+def bill_each(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSet]) -> list[Bill]:
+    """Return the bill of each set as `bill_many` takes them, copies in conflict allowed."""
+    winning = [place for place, facts in enumerate(sets) if facts.all_win]
+    blocks, counts, settles_ms = bill_many(
+        [sets[place] for place in winning], lambda at, earliest_ms: rules_of(winning[at], earliest_ms)
+    )
+    ends = list(accumulate(counts, initial=0))
+    found = {
+        place: Bill(tuple(blocks[begin:end]), its_settles_ms)
+        for place, begin, end, its_settles_ms in zip(winning, ends, ends[1:], settles_ms, strict=False)
+    }
+    for place, facts in enumerate(sets):
+        if place not in found:
+            loaded = facts.unpacked()
+            found[place] = bill(loaded, rules_of(place, loaded.earliest_ms))
+    return [found[place] for place in range(len(sets))]
 
 
 def _clocks(

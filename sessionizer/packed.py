@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sessionizer.facts import FACT_BYTES, INDEX_MASK, FactSet
+from schemas.decode import LAST_TIME_MS
+from sessionizer.facts import FACT_BYTES, HANDOFF_STARTED, INDEX_MASK, FactSet
 
 FACT: Final = np.dtype(
     [
@@ -267,6 +268,26 @@ def _marks(rows: Rows, places: Ints) -> NDArray[np.uint64]:
     """Numbers that are equal wherever identity and conversation are, and hardly ever otherwise."""
     marks: NDArray[np.uint64] = rows["identity"].astype(np.uint64) ^ (places.astype(np.uint64) * _SPREAD)
     return marks
+
+
+def flaw_of(facts: bytes, strings: str) -> str | None:
+    """Say why these cannot be stored facts and their strings; None if they can."""
+    if not facts or len(facts) % FACT_BYTES:
+        return f"facts of {len(facts)} bytes are not whole ones of {FACT_BYTES}"
+    rows = np.frombuffer(facts, FACT)
+    lines = strings.split("\n")
+    if lines.pop() or any(line.count("|") != 2 for line in lines) or len(set(lines)) < len(lines):
+        return "a table of strings that no facts have"
+    if int(indexes_of(rows).max()) >= len(lines):
+        return "a fact leads to a string that is not there"
+    if int(rows["kind"].max()) > HANDOFF_STARTED:
+        return "a fact of no known kind"
+    times_ms = times_of(rows)
+    if not 0 <= int(times_ms.min()) <= int(times_ms.max()) <= LAST_TIME_MS:
+        return "a fact of no possible time"
+    if len(set(split(facts, FACT_BYTES))) < len(rows):
+        return "the same fact twice"
+    return None
 
 
 def pack(times_ms: Ints, kinds: NDArray[Any], identities: NDArray[np.uint64], indexes: Ints) -> Rows:

@@ -164,16 +164,16 @@ def causes(
     if (until - after) * until > MOST_FACTS_BILLED:
         return None
     found = []
-    before = _block(packed, rules_at, name, after)
+    before = block_then(packed, rules_at, name, after)
     for number in range(after + 1, until + 1):
-        now = _block(packed, rules_at, name, number)
+        now = block_then(packed, rules_at, name, number)
         if now != before:
             found.append(number)
         before = now
     return found
 
 
-def _block(packed: PackedFacts, rules_at: RulesAt, name: tuple[int, int], count: int) -> Block | None:
+def block_then(packed: PackedFacts, rules_at: RulesAt, name: tuple[int, int], count: int) -> Block | None:
     """The block as the first so many facts make it; when it settles is left out."""
     if not count:
         return None

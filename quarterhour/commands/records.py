@@ -41,8 +41,8 @@ def command(
     """
     filters = {
         "account_id": account,
-        "from_time": _time("--from", from_text),
-        "to_time": _time("--to", to_text),
+        "from_time": time_option("--from", from_text),
+        "to_time": time_option("--to", to_text),
         "status": status,
     }
     try:
@@ -67,7 +67,8 @@ def _row(record: SessionRecord) -> dict[str, object]:
     return {**dict.fromkeys(SHOWN), **record, "subject": subject}
 
 
-def _time(option: str, text: str | None) -> datetime | None:
+def time_option(option: str, text: str | None) -> datetime | None:
+    """A time given as an option; raises WrongInput."""
     if text is None:
         return None
     try:

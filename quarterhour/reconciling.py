@@ -1,0 +1,473 @@
+"""Holding the ledger against itself, and against Kafka's logs: what must be equal and is not, by name.
+
+The counters of a source partition against its offsets; then, with the billing rule, every record against its
+facts, and what consumers were told against both. Reads through `sinks.reconciling`; changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from schemas.outcomes import Outcome
+from schemas.topics import Topic, join_key, partition_of
+from sessionizer.bill import ALGORITHM, Bill
+from sessionizer.bills import bill_each
+from sessionizer.blocks import Block
+from sessionizer.facts import FACT_BYTES, USER_MESSAGE
+from sessionizer.ids import alert_session_id, usage_session_id, usage_session_ids
+from sessionizer.packed import FACT, PackedFacts, flaw_of, split, times_of
+from sessionizer.rules import InvalidRules, RuleBook, RuleSet
+from sessionizer.story import block_then
+from sinks.ledger import SourcePartition, SourceTopic
+from sinks.reconciling import Chunk, Counted, Difference, Filter, HeldConversation, Snapshot
+from streams.conversations import conversation_key
+from streams.positions import Standing, State
+
+MOST_FACTS_AT_ONCE = 500_000
+_ID_BYTES = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTENT = (
+    *("kind", "account_id", "bot_id", "subject_id", "session_started_at", "block", "started_at", "ended_at"),
+    *("bot_ms", "agent_ms", "user_messages", "bot_messages", "user_id", "channel", "settles_at_ms", "shard"),
+)
+_TOLD = _CONTENT[:-2]
+_STATES = {
+    State.LOST: "Kafka's log begins at {start}, so {gone} offsets were lost before they were read",
+    State.BEYOND: "Kafka's log ends at {end}, before what was read of it",
+    State.OTHER_TOPIC: "Kafka has another topic of this name",
+    State.MISSING: "Kafka does not have it",
+}
+
+
+@dataclass
+class Compared:
+    """How much was looked at."""
+
+    partitions: int = 0
+    conversations: int = 0
+    facts: int = 0
+    records: int = 0
+    alerts: int = 0
+    changes: int = 0
+
+
+def judge_partitions(counted: Iterable[Counted]) -> Iterator[Difference]:
+    """Offsets read are the outcomes and the gaps, in every source partition."""
+    for part in counted:
+        key = _place(part.source)
+        if unknown := sorted(part.outcomes.keys() - set(Outcome)):
+            yield Difference("outcome_count", key, f"no such outcome: {', '.join(unknown)}")
+        if part.next_offset is None or part.first_offset is None or part.gap_count is None:
+            yield Difference("source_partition, outcome_count", key, "was counted, and has no offsets")
+            continue
+        read, records = part.next_offset - part.first_offset, sum(part.outcomes.values())
+        if read != records + part.gap_count:
+            yield Difference(
+                "source_partition, outcome_count",
+                key,
+                f"{read} offsets read, and {records} outcomes + {part.gap_count} gaps counted of them",
+            )
+
+
+def judge_standings(
+    standings: Iterable[Standing],
+    known: Mapping[str, SourceTopic],
+    counted: Collection[Counted],
+    names: Collection[str],
+) -> Iterator[Difference]:
+    """The ledger's offsets are in Kafka's logs, and its topics are Kafka's."""
+    sizes: Counter[str] = Counter()
+    for row in standings:
+        if row.log:
+            sizes[row.source.topic] += 1
+        if row.state in _STATES:
+            start, end = row.log or (None, None)
+            what = _STATES[row.state].format(start=start, end=end, gone=row.gone)
+            yield Difference("source_partition, source_topic", _place(row.source), what)
+    read = {part.source.topic for part in counted}
+    for topic, (partitions, _) in known.items():
+        if topic not in read and topic not in names:
+            yield Difference("source_topic", topic, "is no topic that was ever read")
+        if sizes[topic] and sizes[topic] != partitions:
+            yield Difference(
+                "source_topic", topic, f"has {sizes[topic]} partitions in Kafka, not {partitions}"
+            )
+    for source in sorted(part.source for part in counted):
+        if "@" in source.topic:  # history, of a topic that is no more
+            continue
+        if source.topic not in known:
+            yield Difference("source_topic", source.topic, "is not there, and source_partition has it")
+        elif source.partition >= known[source.topic].partitions:
+            yield Difference("source_partition", _place(source), "the topic has no such partition")
+
+
+@dataclass
+class Reconciliation:
+    """One deep run: what it looks at, and how much it has seen so far."""
+
+    snapshot: Snapshot
+    topics: Mapping[Topic, str]
+    known: Mapping[str, SourceTopic]
+    counted: Sequence[Counted]
+    allowed_lateness_ms: int
+    only: Filter
+    compared: Compared = field(default_factory=Compared)
+    _book: RuleBook = field(default_factory=RuleBook)
+    _revisions: int = 0
+    _identities: int = 0
+    _billed: int = 0
+    _further_reports: int = 0
+    _newest_ms: dict[SourcePartition, int] = field(default_factory=lambda: defaultdict(int))
+
+    async def differences(self) -> AsyncIterator[Difference]:
+        """All that is not as it must be, as it is found."""
+        stream_topics = [self.topics[Topic.CONVERSATION], self.topics[Topic.AGENT_HANDOFF]]
+        async for difference in self.snapshot.differences(self.only, stream_topics, self.allowed_lateness_ms):
+            yield difference
+        async for alert in self._alerts():
+            yield alert
+        try:
+            rows = [RuleSet(**row) for row in await self.snapshot.rule_sets()]
+            self._book = RuleBook(rows)
+        except InvalidRules as error:
+            yield Difference("rule_set", "", f"no bill can be computed: {error}")
+            return
+        if not any(row.bot_id is None and row.effective_ms <= 0 for row in rows):
+            yield Difference("rule_set", "all bots", "none is in force from the beginning")
+        async for usage in self._usage():
+            yield usage
+        async for superseded in self._superseded():
+            yield superseded
+        for total in self._totals() if self.only.is_open else ():
+            yield total
+
+    async def _usage(self) -> AsyncIterator[Difference]:
+        """Every conversation, and the records that its facts yield."""
+        settle_from_ms = None if self.only.from_time is None else _ms(self.only.from_time)
+        async for batch in self.snapshot.conversations(
+            self.only.account_id, settle_from_ms, MOST_FACTS_AT_ONCE
+        ):
+            sound = []
+            for held in batch:
+                flaws = list(self._flaws(held))
+                for flaw in flaws:
+                    yield flaw
+                if not any("fact_chunk" in flaw.table for flaw in flaws):
+                    sound.append(held)
+            async for difference in self._bills(sound):
+                yield difference
+        if await self.snapshot.count_usage_records(self.only) != self._billed:
+            async for surplus in self._surplus():
+                yield surplus
+
+    def _flaws(self, held: HeldConversation) -> Iterator[Difference]:
+        """What is wrong with a conversation and its facts, whatever they yield."""
+        name, kafka_key = "|".join(held.names), join_key(*held.names)
+        self.compared.conversations += 1
+        self._revisions += held.revision
+        if conversation_key(kafka_key) != held.key:
+            yield Difference(
+                "conversation", name, f"stands under the key {held.key.hex()}, which is not its own"
+            )
+        shard = partition_of(kafka_key, self._partitions(Topic.CONVERSATION))
+        if shard != held.shard:
+            yield Difference("conversation", name, f"is in shard {held.shard} and belongs in {shard}")
+        count = 0
+        for chunk in held.chunks:
+            count += len(chunk.facts) // FACT_BYTES
+            if not chunk.is_unchanged:
+                what = f"facts up to revision {chunk.revision} were changed after they were written"
+                yield Difference("fact_chunk", name, what)
+            if chunk.revision != count:
+                what = f"facts up to revision {chunk.revision}, and there are {count} of them"
+                yield Difference("fact_chunk", name, what)
+        if count != held.revision:
+            what = f"is at revision {held.revision} and has {count} facts"
+            yield Difference("conversation, fact_chunk", name, what)
+        if held.settled and len(held.chunks) > 1:
+            what = f"is marked as settled, and its facts are still in {len(held.chunks)} chunks"
+            yield Difference("conversation", name, what)
+        if flaw := flaw_of(*_joined(held.chunks)):
+            yield Difference("fact_chunk", name, flaw)
+
+    async def _bills(self, batch: Sequence[HeldConversation]) -> AsyncIterator[Difference]:
+        """What the records of these are, and what they must be."""
+        sets = [PackedFacts(*_joined(held.chunks)) for held in batch]
+        for held, packed in zip(batch, sets, strict=True):
+            self._note(held.shard, packed)
+        bills = bill_each(sets, lambda place, at_ms: self._rules_at(batch[place].names, at_ms))
+        ids = iter(
+            usage_session_ids(
+                (join_key(*held.names), block.session_started_ms, block.block)
+                for held, bill in zip(batch, bills, strict=True)
+                for block in bill.blocks
+            )
+        )
+        due = [[next(ids) for _ in bill.blocks] for bill in bills]
+        found = await self.snapshot.records([it for its_ids in due for it in its_ids])
+        for held, packed, bill, its_ids in zip(batch, sets, bills, due, strict=True):
+            for difference in self._judge(held, packed, bill, its_ids, found):
+                yield difference
+
+    def _judge(
+        self,
+        held: HeldConversation,
+        packed: PackedFacts,
+        bill: Bill,
+        ids: Sequence[bytes],
+        found: Mapping[bytes, Any],
+    ) -> Iterator[Difference]:
+        name = "|".join(held.names)
+        self.compared.facts += packed.revision
+        if held.settles_ms != bill.settles_ms:
+            what = f"settles_at_ms is {held.settles_ms} and must be {bill.settles_ms}"
+            yield Difference("conversation", name, what)
+        if held.record_ids != b"".join(ids):
+            yield Difference("conversation", name, "record_ids are not those that its facts yield")
+        for block, session_id in zip(bill.blocks, ids, strict=True):
+            row = found.get(session_id)
+            times = [_time(block.started_ms), *([row["started_at"]] if row else ())]
+            if not any(map(self._is_wanted, times)):
+                continue
+            self.compared.records += 1
+            key = f"{name} {session_id.hex()}"
+            if row is None:
+                yield Difference("session_record", key, "is missing: its facts yield it")
+                continue
+            if held.settled and row["status"] == "open":
+                what = "is open, and its conversation is marked as settled"
+                yield Difference("session_record, conversation", key, what)
+            self._billed += row["status"] != "void" and row["kind"] == "usage" and self._is_wanted(times[1])
+            expected = _expected(held, block)
+            for what in self._wrong(held, packed, block, row, expected):
+                yield Difference("session_record", key, what)
+
+    def _wrong(
+        self, held: HeldConversation, packed: PackedFacts, block: Block, row: Any, expected: tuple[Any, ...]
+    ) -> Iterator[str]:
+        """What is wrong with a record, in words."""
+        if row["status"] == "void":
+            yield "is void, and its facts yield it"
+            return
+        if tuple(map(row.__getitem__, _CONTENT)) != expected:
+            by = (
+                ""
+                if row["algorithm"] == ALGORITHM
+                else f" (by algorithm {ALGORITHM}; it is by {row['algorithm']})"
+            )
+            yield _differing(row, _CONTENT, expected) + by
+        if not 1 <= row["algorithm"] <= ALGORITHM:
+            yield f"algorithm is {row['algorithm']}, and the newest is {ALGORITHM}"
+        if row["status"] == "open" and row["corrected_at"]:
+            yield "is open and bears corrected_at"
+        if wrong := self._wrong_revision(held, packed, block, row["revision"], row["status"] == "open"):
+            yield wrong
+
+    def _wrong_revision(
+        self, held: HeldConversation, packed: PackedFacts, block: Block, revision: int, is_open: bool
+    ) -> str | None:
+        """Say what is wrong with a revision: how many facts there were when the record last changed."""
+        written = [chunk.revision for chunk in held.chunks]
+        if not 1 <= revision <= packed.revision:
+            return f"revision is {revision}, and there are {packed.revision} facts"
+        if revision > written[0] and revision not in written:
+            return f"revision is {revision}, and no checkpoint wrote that many facts"
+        if not is_open or written == [revision]:
+            return None  # consumers were told of it with its revision, or there is nothing to choose from
+        then = partial(
+            block_then, packed, self._rules_of(held.names), (block.session_started_ms, block.block)
+        )
+        if then(revision) != block._replace(settles_ms=0):
+            return f"revision is {revision}, and the record has changed since"
+        before = [it for it in written if it < revision]
+        if before and then(before[-1]) == then(revision):
+            return f"revision is {revision}, and the record has not changed since {before[-1]}"
+        return None
+
+    async def _surplus(self) -> AsyncIterator[Difference]:
+        """Name the records that no facts yield: there are more than there must be."""
+        async for rows in self.snapshot.usage_records(self.only):
+            names = [(row["account_id"], row["bot_id"], row["subject_id"]) for row in rows]
+            keys = [conversation_key(join_key(*its_names)) for its_names in names]
+            held = await self.snapshot.record_ids(set(keys))
+            for row, its_names, key in zip(rows, names, keys, strict=True):
+                session_id = row["session_id"].bytes
+                if session_id not in split(held.get(key, b""), _ID_BYTES):
+                    what = "is there, and its conversation does not have it"
+                    yield Difference("session_record", f"{'|'.join(its_names)} {session_id.hex()}", what)
+
+    async def _alerts(self) -> AsyncIterator[Difference]:
+        """Alerts against their reports."""
+        partitions = self._partitions(Topic.ALERT_DELIVERY)
+        async for rows in self.snapshot.alerts(self.only):
+            for row in rows:
+                self.compared.alerts += 1
+                self._further_reports += row["further"]
+                names = (row["account_id"], row["bot_id"], row["subject_id"])
+                shard = partition_of(join_key(*names), partitions)
+                source = SourcePartition(self.topics[Topic.ALERT_DELIVERY], shard)
+                self._newest_ms[source] = max(self._newest_ms[source], _ms(row["started_at"]))
+                for what in _wrong_alert(row, names, shard):
+                    key = f"{'|'.join(names)} {row['session_id'].bytes.hex()}"
+                    yield Difference("session_record, alert_report", key, what)
+
+    async def _superseded(self) -> AsyncIterator[Difference]:
+        """What consumers were told, and then told otherwise, was right by the facts of its time."""
+        async for rows in self.snapshot.superseded(self.only):
+            self.compared.changes += len(rows)
+            usage = [row for row in rows if row["kind"] == "usage"]
+            keys = [conversation_key(join_key(*_names(row))) for row in usage]
+            chunks = await self.snapshot.chunks(set(keys))
+            for row, key in zip(usage, keys, strict=True):
+                if what := self._wrong_then(row, chunks.get(key, ())):
+                    yield _of_change(row, what)
+            alerts = [row for row in rows if row["kind"] != "usage"]
+            reports = await self.snapshot.reports([row["session_id"].bytes for row in alerts])
+            for row in alerts:
+                report = (_ms(row["started_at"]), row["user_id"], row["channel"])
+                if report not in reports.get(row["session_id"].bytes, ()) or row["status"] != "final":
+                    yield _of_change(row, "told of an alert what no report of it says")
+
+    def _wrong_then(self, row: Any, chunks: Sequence[Chunk]) -> str | None:
+        facts, strings = _joined(chunks)
+        if flaw_of(facts, strings) or not 1 <= row["revision"] <= len(facts) // FACT_BYTES:
+            return f"told of revision {row['revision']}, which its conversation never had"
+        if row["session_started_at"] is None or row["block"] is None or row["status"] == "open":
+            return "told what no usage record is"
+        names, started_ms = _names(row), _ms(row["session_started_at"])
+        if usage_session_id(*names, started_ms, row["block"]) != row["session_id"]:
+            return "told under the id of another record"
+        packed = PackedFacts(facts, strings)
+        block = block_then(packed, self._rules_of(names), (started_ms, row["block"]), row["revision"])
+        if block is None or row["status"] == "void":
+            return (
+                None if (block is None) == (row["status"] == "void") else f"told that it is {row['status']}"
+            )
+        expected = _billed(names, block)
+        if tuple(map(row.__getitem__, _TOLD)) != expected:
+            return f"told that {_differing(row, _TOLD, expected)}"
+        return None
+
+    def _totals(self) -> Iterator[Difference]:
+        """What was counted as facts is there, and clocks stand behind none of it."""
+        roles = {name: role for role, name in self.topics.items()}
+        counts: Counter[tuple[bool, str]] = Counter()
+        for part in self.counted:
+            role = roles.get(part.source.topic.partition("@")[0])
+            for outcome, records in part.outcomes.items() if role else ():
+                counts[role is Topic.ALERT_DELIVERY, outcome] += records
+        copies = self._revisions - self._identities
+        for table, what, counted, found in (
+            ("conversation", "facts", counts[False, Outcome.FACT], self._identities),
+            ("conversation", "copies in conflict", counts[False, Outcome.CONFLICT], copies),
+            ("session_record", "alerts", counts[True, Outcome.FACT], self.compared.alerts),
+            ("alert_report", "further reports", counts[True, Outcome.CONFLICT], self._further_reports),
+        ):
+            if counted != found:
+                yield Difference(
+                    f"{table}, outcome_count", what, f"{counted} were counted, and {found} are there"
+                )
+        for part in self.counted:
+            newest_ms = self._newest_ms.get(part.source, 0)
+            if part.clock_ms is not None and part.clock_ms < newest_ms:
+                what = f"clock_ms is {part.clock_ms}, before the newest event it read, {newest_ms}"
+                yield Difference("source_partition", _place(part.source), what)
+
+    def _note(self, shard: int, packed: PackedFacts) -> None:
+        """Remember how many events there are, and the newest of each topic."""
+        rows = np.frombuffer(packed.facts, FACT)
+        self._identities += len(np.unique(rows["identity"]))
+        times_ms, is_handoff = times_of(rows), rows["kind"] > USER_MESSAGE
+        for role, of_role in ((Topic.CONVERSATION, ~is_handoff), (Topic.AGENT_HANDOFF, is_handoff)):
+            source = SourcePartition(self.topics[role], shard)
+            newest_ms = int(times_ms.max(initial=0, where=of_role))
+            self._newest_ms[source] = max(self._newest_ms[source], newest_ms)
+
+    def _rules_at(self, names: Sequence[str], at_ms: int) -> RuleSet:
+        return self._book.in_force(names[0], names[1], at_ms)
+
+    def _rules_of(self, names: Sequence[str]) -> Any:
+        return partial(self._rules_at, names)
+
+    def _partitions(self, role: Topic) -> int:
+        known = self.known.get(self.topics[role])
+        return known.partitions if known else 1
+
+    def _is_wanted(self, started_at: datetime) -> bool:
+        from_time, to_time = self.only.from_time, self.only.to_time
+        return (from_time is None or started_at >= from_time) and (to_time is None or started_at < to_time)
+
+
+def summary_of(compared: Compared, differences: int) -> dict[str, int]:
+    """What a run looked at and found."""
+    return {**asdict(compared), "differences": differences}
+
+
+def _wrong_alert(row: Any, names: Sequence[str], shard: int) -> Iterator[str]:
+    account_id, bot_id, delivery_id = names
+    if alert_session_id(account_id, bot_id, delivery_id) != row["session_id"]:
+        yield "is not the id of its delivery"
+    usage_only = ("session_started_at", "block", "bot_ms", "agent_ms", "user_messages", "bot_messages")
+    expected = (row["started_at"], "final", shard, _ms(row["started_at"]), *[None] * len(usage_only))
+    columns = ("ended_at", "status", "shard", "settles_at_ms", *usage_only)
+    if tuple(map(row.__getitem__, columns)) != expected:
+        yield _differing(row, columns, expected)
+    if not 1 <= row["revision"] <= row["further"] + 1:
+        yield f"revision is {row['revision']}, and it has {row['further'] + 1} reports"
+    first = (_ms(row["started_at"]), row["user_id"], row["channel"])
+    if row["further"] and (row["least_ms"], row["least_user_id"], row["least_channel"]) <= first:
+        yield "a further report of it is its first"
+
+
+def _expected(held: HeldConversation, block: Block) -> tuple[Any, ...]:
+    """The content of a record, in the order of its columns."""
+    return (*_billed(held.names, block), block.settles_ms, held.shard)
+
+
+def _billed(names: Sequence[str], block: Block) -> tuple[Any, ...]:
+    return (
+        *("usage", *names, _time(block.session_started_ms), block.block),
+        *(_time(block.started_ms), _time(block.ended_ms), block.bot_ms, block.agent_ms),
+        *(block.user_messages, block.bot_messages, block.user_id, block.channel),
+    )
+
+
+def _differing(row: Any, columns: Sequence[str], expected: Sequence[Any]) -> str:
+    return ", ".join(
+        f"{column} is {row[column]} and must be {value}"
+        for column, value in zip(columns, expected, strict=True)
+        if row[column] != value
+    )
+
+
+def _of_change(row: Any, what: str) -> Difference:
+    key = f"position {row['position']}: {'|'.join(_names(row))} {row['session_id'].bytes.hex()}"
+    return Difference("session_record_change", key, what)
+
+
+def _names(row: Any) -> tuple[str, str, str]:
+    return row["account_id"], row["bot_id"], row["subject_id"]
+
+
+def _joined(chunks: Iterable[Chunk]) -> tuple[bytes, str]:
+    chunks = list(chunks)
+    return b"".join(chunk.facts for chunk in chunks), "".join(chunk.strings for chunk in chunks)
+
+
+def _place(source: SourcePartition) -> str:
+    return f"{source.topic} partition {source.partition}"
+
+
+def _time(time_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=time_ms)
+
+
+def _ms(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(milliseconds=1)

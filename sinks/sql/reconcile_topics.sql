@@ -1,0 +1,1 @@
+select topic, partitions, topic_id from billing.source_topic order by topic

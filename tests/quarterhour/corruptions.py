@@ -1,0 +1,336 @@
+"""Every way that matters to corrupt one row of a table of the ledger, and a real ledger to corrupt.
+
+`python -m tests.quarterhour.corruptions` strikes each and prints what `quarterhour reconcile` says of it.
+"""
+
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+from click.testing import CliRunner, Result
+
+from quarterhour.cli import main
+from quarterhour.parts import Parts
+from tests.drills.load import one_round
+from tests.drills.stand import fresh_database, fresh_topics
+from tests.streams.stage import Stage, event, now_ms, staged
+
+SEED = 7
+EVENTS = 4_000
+MINUTE_MS = 60_000
+
+
+class Corruption(NamedTuple):
+    """One row of `table` is struck: `sql` is the statement, with {one} for the condition that picks it.
+
+    `of` says which rows may be picked; `deep` whether only --deep can see it.
+    """
+
+    table: str
+    what: str
+    sql: str
+    of: str = "true"
+    deep: bool = True
+
+
+def changed(table: str, change: str, of: str = "true", deep: bool = True) -> Corruption:
+    column = change.partition(" =")[0]
+    name = f"{column} changed" + (f" where {of}" if of != "true" else "")
+    return Corruption(table, name, f"update billing.{table} t set {change} where {{one}}", of, deep)
+
+
+def deleted(table: str, of: str = "true", deep: bool = True) -> Corruption:
+    name = "deleted" + (f" where {of}" if of != "true" else "")
+    return Corruption(table, name, f"delete from billing.{table} t where {{one}}", of, deep)
+
+
+def added(table: str, different: str, of: str = "true", deep: bool = True) -> Corruption:
+    """A copy of a row, but for these columns."""
+    row = f"(jsonb_populate_record(t, jsonb_build_object({different}))).*"
+    sql = f"insert into billing.{table} select {row} from billing.{table} t where {{one}}"
+    return Corruption(table, "added", sql, of, deep)
+
+
+USAGE, ALERT = "kind = 'usage'", "kind = 'alert'"
+BILLED = "kind = 'usage' and status = 'final'"
+OPEN, VOID = "kind = 'usage' and status = 'open'", "status = 'void'"
+SUPERSEDED = """exists (select from billing.session_record_change l
+    where l.session_id = t.session_id and l.position > t.position)"""
+LAST = f"not {SUPERSEDED}"
+STILL_OPEN = """exists (select from billing.session_record r
+    where r.status = 'open' and r.subject_id = t.conversation_id)"""
+WITHOUT_CONFLICTS = """outcome = 'fact' and not exists (select from billing.outcome_count c
+    where (c.topic, c.partition, c.outcome) = (t.topic, t.partition, 'conflict'))"""
+READ = "next_offset > first_offset"
+EARLIER = "interval '1 minute'"
+
+CORRUPTIONS = [
+    changed("source_partition", "next_offset = next_offset + 1", READ, deep=False),
+    changed("source_partition", "next_offset = next_offset - 1", READ, deep=False),
+    changed("source_partition", "first_offset = first_offset + 1", READ, deep=False),
+    changed("source_partition", "gap_count = gap_count + 1", READ, deep=False),
+    changed("source_partition", "clock_ms = 0", READ),
+    changed("source_partition", "clock_ms = clock_ms + 864000000", READ),
+    changed("source_partition", "topic = 'other'", READ, deep=False),
+    deleted("source_partition", READ, deep=False),
+    added("source_partition", "'partition', 99", deep=False),
+    changed("source_topic", "partitions = partitions + 1", deep=False),
+    changed("source_topic", "topic_id = gen_random_uuid()", deep=False),
+    changed("source_topic", "topic = 'other'", deep=False),
+    deleted("source_topic", deep=False),
+    added("source_topic", "'topic', 'other'", deep=False),
+    changed("outcome_count", "records = records + 1", deep=False),
+    changed("outcome_count", "outcome = 'unknown'", deep=False),
+    changed("outcome_count", "partition = partition + 100", deep=False),
+    changed("outcome_count", "reason = 'too_long'", "reason = 'not_json'"),
+    changed("outcome_count", "outcome = 'conflict'", WITHOUT_CONFLICTS),
+    deleted("outcome_count", deep=False),
+    added("outcome_count", "'reason', 'other'", deep=False),
+    changed("conversation", "conversation_key = gen_random_uuid()"),
+    changed("conversation", "account_id = 'other'"),
+    changed("conversation", "conversation_id = 'other'"),
+    changed("conversation", "shard = shard + 1"),
+    changed("conversation", "revision = revision + 1"),
+    changed("conversation", "settles_at_ms = settles_at_ms + 1"),
+    changed("conversation", "settled = false", "settled"),
+    changed("conversation", "settled = true", STILL_OPEN),
+    changed("conversation", "record_ids = record_ids || substr(record_ids, 1, 16)", "record_ids <> ''"),
+    changed("conversation", "record_ids = substr(record_ids, 17)", "record_ids <> ''"),
+    deleted("conversation"),
+    added("conversation", "'conversation_key', gen_random_uuid()"),
+    changed("fact_chunk", "facts = set_byte(facts, 5, 255 - get_byte(facts, 5))"),
+    changed("fact_chunk", "facts = set_byte(facts, 10, 255 - get_byte(facts, 10))"),
+    changed("fact_chunk", "facts = substr(facts, 1, length(facts) - 1)"),
+    changed("fact_chunk", "facts = facts || facts"),
+    changed("fact_chunk", "strings = strings || '|u|web' || chr(10)"),
+    changed("fact_chunk", "revision = revision + 1"),
+    changed("fact_chunk", "conversation_key = gen_random_uuid()"),
+    deleted("fact_chunk"),
+    added("fact_chunk", "'revision', t.revision + 1"),
+    added("fact_chunk", "'conversation_key', gen_random_uuid()"),
+    changed("session_record", "session_id = gen_random_uuid()", USAGE),
+    changed("session_record", "session_id = gen_random_uuid()", ALERT),
+    changed("session_record", "kind = 'alert'", USAGE),
+    changed("session_record", "kind = 'usage'", ALERT),
+    *[
+        changed("session_record", change, of)
+        for change in (
+            *("account_id = 'other'", "bot_id = 'other'", "user_id = 'other'", "channel = 'other'"),
+            *("subject_id = 'other'", f"started_at = started_at - {EARLIER}"),
+            *(f"ended_at = ended_at + {EARLIER}", "settles_at_ms = settles_at_ms + 1"),
+            *("shard = shard + 1", "revision = revision + 1", "algorithm = algorithm + 1"),
+            "corrected_at = now() + interval '1 hour'",
+        )
+        for of in (BILLED, OPEN, ALERT)
+    ],
+    *[
+        changed("session_record", change, of)
+        for change in (
+            *(f"session_started_at = session_started_at - {EARLIER}", "block = block + 1"),
+            *("bot_ms = bot_ms + 1", "agent_ms = agent_ms + 1", "user_messages = user_messages + 1"),
+            "bot_messages = bot_messages + 1",
+        )
+        for of in (BILLED, OPEN)
+    ],
+    changed("session_record", "status = 'open'", BILLED),
+    changed("session_record", "status = 'void'", BILLED),
+    changed("session_record", "status = 'final'", OPEN),
+    changed("session_record", "status = 'void'", OPEN),
+    changed("session_record", "status = 'final'", VOID),
+    changed("session_record", "status = 'open'", VOID),
+    changed("session_record", "status = 'void'", ALERT),
+    changed("session_record", "bot_ms = bot_ms + 1", VOID),
+    changed("session_record", "bot_ms = 1", ALERT),
+    deleted("session_record", BILLED),
+    deleted("session_record", OPEN),
+    deleted("session_record", VOID),
+    deleted("session_record", ALERT),
+    added("session_record", "'session_id', gen_random_uuid()", BILLED),
+    added("session_record", "'session_id', gen_random_uuid()", OPEN),
+    added("session_record", "'session_id', gen_random_uuid()", ALERT),
+    changed("alert_report", "session_id = gen_random_uuid()"),
+    changed("alert_report", "reported_ms = reported_ms + 1"),
+    changed("alert_report", "reported_ms = 0"),
+    changed("alert_report", "user_id = 'other'"),
+    deleted("alert_report"),
+    added("alert_report", "'user_id', 'other'"),
+    changed("dead_letter", "value = value || 'x'", "value is not null"),
+    changed("dead_letter", "reason = 'too_long'", "reason = 'not_json'"),
+    changed("dead_letter", "detail = 'x'", "detail <> 'x'"),
+    changed("dead_letter", '"offset" = "offset" + 1000000'),
+    deleted("dead_letter"),
+    added("dead_letter", "'offset', t.\"offset\" + 1000000"),
+    changed("change_counter", "last_position = last_position + 1"),
+    changed("change_counter", "last_position = last_position - 1"),
+    deleted("change_counter"),
+    *[
+        changed("session_record_change", change, of)
+        for change in (
+            *("session_id = gen_random_uuid()", "user_id = 'other'", f"ended_at = ended_at + {EARLIER}"),
+            *("bot_ms = bot_ms + 1", "user_messages = user_messages + 1", "revision = revision + 1000"),
+            *("status = 'void'", "account_id = 'other'"),
+        )
+        for of in (
+            f"{USAGE} and {LAST} and status = 'final'",
+            f"{USAGE} and {SUPERSEDED} and status = 'final'",
+        )
+    ],
+    changed("session_record_change", "user_id = 'other'", f"{ALERT} and {SUPERSEDED}"),
+    changed("session_record_change", f"started_at = started_at + {EARLIER}", f"{ALERT} and {LAST}"),
+    changed("session_record_change", "corrected_at = now()", LAST),
+    changed("session_record_change", "position = position + 1000000"),
+    deleted("session_record_change"),
+    added("session_record_change", "'position', t.position + 1000000"),
+    changed("rule_set", "idle_timeout_ms = idle_timeout_ms + 60000"),
+    changed("rule_set", "block_ms = 0 + 60000"),
+    changed("rule_set", "effective_ms = 1"),
+    deleted("rule_set"),
+    Corruption(
+        "rule_set",
+        "added",
+        "insert into billing.rule_set (effective_ms, block_ms, idle_timeout_ms, handoff_timeout_ms)"
+        " select 1, 60000, 900000, 86400000 from billing.rule_set t where {one}",
+    ),
+    changed("schema_migration", "sha256 = 'x'", deep=False),
+    deleted("schema_migration", deep=False),
+    added("schema_migration", "'version', 9999", deep=False),
+]
+"""Not among them: who owns a partition and when it was claimed or saved, which no bill depends on."""
+
+
+async def fill(stage: Stage) -> None:
+    """Have real workers make a ledger with something of every kind, and leave something to read."""
+    now = now_ms()
+    await stage.publish([*one_round(EVENTS, SEED, now), b"{", *_reports(now)])
+    await stage.drain()
+    for late in (_corrections(now), _returns(now)):
+        await stage.publish(late)
+        await stage.drain()
+    await stage.publish(one_round(200, SEED + 1, now))
+
+
+async def strike(dsn: str, corruption: Corruption, dice: random.Random) -> None:
+    """Corrupt one random row of those that it is of."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch(
+            f"select ctid from billing.{corruption.table} t where {corruption.of} order by ctid"
+        )
+        assert rows, f"no row of {corruption.table} where {corruption.of}"
+        block, place = dice.choice(rows)["ctid"]
+        status = await connection.execute(corruption.sql.format(one=f"t.ctid = '({block},{place})'"))
+        assert status.endswith(" 1"), f"{status}: {corruption}"
+    finally:
+        await connection.close()
+
+
+async def reconcile(stage: Stage, dsn: str, *arguments: str) -> Result:
+    """Run the command on a ledger."""
+    environment = {**stage.environment(), "QUARTERHOUR_POSTGRES_DSN": dsn}
+    runner = CliRunner(env=environment)
+    return await asyncio.to_thread(runner.invoke, main, ["reconcile", "--format", "ndjson", *arguments])
+
+
+def differences(result: Result) -> list[dict[str, str]]:
+    """The differences that it named, or the one that it ended with."""
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    named = [row for row in found if row["type"] == "difference"]
+    return named or [
+        {"table": result.stderr.removeprefix("quarterhour: answer_is_no: ").strip(), "key": "", "what": ""}
+    ]
+
+
+def _reports(now: int) -> list[bytes]:
+    return [
+        event("delivered", now - minutes * MINUTE_MS, f"twice-{number}", user_id=user_id)
+        for number in range(5)
+        for minutes, user_id in ((30, "u-1"), (20, "u-2"))
+    ]
+
+
+def _corrections(now: int) -> list[bytes]:
+    """Of conversations of yesterday that are final: more messages, a close, an earlier report."""
+    return [
+        *(event("user", now - 1440 * MINUTE_MS + minute * MINUTE_MS, "late") for minute in (0, 10, 20, 30)),
+        *(event("delivered", now - 40 * MINUTE_MS, f"twice-{number}") for number in range(3)),
+    ]
+
+
+def _returns(now: int) -> list[bytes]:
+    """A close that voids a block of what was final."""
+    return [event("closed", now - 1440 * MINUTE_MS + 11 * MINUTE_MS, "late")]
+
+
+@asynccontextmanager
+async def a_real_ledger(parts: Parts, folder: Path) -> AsyncIterator[Stage]:
+    """A stage whose ledger is filled."""
+    brokers = parts.kafka.brokers
+    async with (
+        fresh_topics(brokers) as topics,
+        fresh_database(parts) as dsn,
+        staged(brokers, dsn, topics, folder) as stage,
+    ):
+        await fill(stage)
+        yield stage
+
+
+async def _strike_all(parts: Parts, folder: Path) -> int:
+    """Print the table of corruptions; return how many were not caught by name."""
+    missed = 0
+    async with a_real_ledger(parts, folder) as stage:
+        clean = await reconcile(stage, stage.dsn, "--deep")
+        print(f"not corrupted: status {clean.exit_code}, {clean.stdout.splitlines()[-1]}\n")
+        print("| table | one random row | status | named | what it says |\n|---|---|---|---|---|")
+        admin, original = parts.postgres.dsn("postgres"), stage.dsn.rpartition("/")[2]
+        for number, corruption in enumerate(CORRUPTIONS):
+            name = f"{original}-{number}"
+            await _execute(admin, f'create database "{name}" template "{original}"')
+            dsn = parts.postgres.dsn(name)
+            await strike(dsn, corruption, random.Random(number))
+            result = await reconcile(stage, dsn, *(["--deep"] if corruption.deep else []))
+            found = differences(result)
+            named = [it for it in found if corruption.table in it["table"] + it["what"]]
+            missed += result.exit_code != 1 or not named
+            said = (named or found)[0]
+            print(
+                f"| `{corruption.table}` | {' '.join(corruption.what.split())} | {result.exit_code} | "
+                f"{'yes' if named else 'no'} | {said['table']}: {said['key']}: {said['what']} |".replace(
+                    "||", ""
+                )
+            )
+            await _execute(admin, f'drop database "{name}" with (force)')
+    print(f"\n{len(CORRUPTIONS)} corruptions, {missed} not caught by name")
+    return missed
+
+
+async def _execute(dsn: str, sql: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+def _main() -> None:
+    folder = Path(tempfile.mkdtemp())
+    parts = Parts(Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "home")
+    parts.up()
+    try:
+        missed = asyncio.run(_strike_all(parts, folder))
+    finally:
+        if len(sys.argv) == 1:
+            parts.down(wipe=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(bool(missed))
+
+
+if __name__ == "__main__":
+    _main()
