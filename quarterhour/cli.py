@@ -28,6 +28,7 @@ COMMANDS = {
     "worker": "Run one stream worker.",
     "positions": "Show where the ledger stands in Kafka's logs.",
     "publish": "Publish events from a file to their topics.",
+    "dead-letters": "List, show, mend, replay and discard dead letters.",
     "traffic": "Generate realistic events.",
     "validate": "Check every event of a file against the contract.",
     "sessionize": "Compute the session records of a file of events.",

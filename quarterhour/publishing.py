@@ -87,10 +87,10 @@ async def publish_chunks(
         on_refused(number, rejected)
 
     numbers = count(1)
-    async with _producer(brokers, patience_ms, security or {}) as producer:
-        batches = _Batches(producer, topics, await _partitions(producer, topics), summary.sent)
+    async with open_producer(brokers, patience_ms, security or {}) as producer:
+        batches = _Batches(producer, topics, await partitions_of_topics(producer, topics), summary.sent)
         while chunk := await _next_chunk(chunks, batches):
-            await _pack(zip(chunk, numbers, strict=False), _route_raw if raw else _route, batches, refuse)
+            await _pack(zip(chunk, numbers, strict=False), _route_raw if raw else route, batches, refuse)
         await batches.send_all()
         await batches.acknowledged(patience_ms)
     return summary
@@ -187,7 +187,8 @@ async def _next_chunk(chunks: Iterator[list[bytes]], batches: _Batches) -> list[
     return await waiting
 
 
-def _route(line: bytes) -> tuple[Topic, bytes]:
+def route(line: bytes) -> tuple[Topic, bytes]:
+    """The topic and key of an event; raises Rejected, also for one too large for a broker."""
     if len(line) > LARGEST_RECORD_BYTES:
         raise Rejected(Reason.TOO_LARGE, "", f"{len(line)} bytes, brokers take {LARGEST_RECORD_BYTES}")
     event, _, topic = decode_line(line)
@@ -197,7 +198,7 @@ def _route(line: bytes) -> tuple[Topic, bytes]:
 def _route_raw(line: bytes) -> tuple[Topic, bytes | None]:
     """Where a line belongs if it is good; if it is bad, as far as its type and ids can be told."""
     try:
-        return _route(line)
+        return route(line)
     except Rejected as rejected:
         if rejected.reason is Reason.TOO_LARGE:
             raise
@@ -216,7 +217,7 @@ def _key_by_parsing(line: bytes, topic: Topic) -> bytes | None:
 
 
 @asynccontextmanager
-async def _producer(
+async def open_producer(
     brokers: str, patience_ms: int, security: Mapping[str, Any]
 ) -> AsyncIterator[AIOKafkaProducer]:
     """A started producer; what Kafka does not answer or refuses becomes PartUnreachable."""
@@ -244,7 +245,7 @@ async def _close(producer: AIOKafkaProducer) -> None:
     await producer.client.close()
 
 
-async def _partitions(producer: AIOKafkaProducer, topics: Mapping[Topic, str]) -> dict[Topic, int]:
+async def partitions_of_topics(producer: AIOKafkaProducer, topics: Mapping[Topic, str]) -> dict[Topic, int]:
     """The number of partitions of each topic; raises PartUnreachable for one that does not exist."""
     cluster = await producer.client.fetch_all_metadata()
     found = {topic: len(cluster.partitions_for_topic(name) or ()) for topic, name in topics.items()}

@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         description="How far an event's time may lie behind its record's Kafka timestamp",
     )
     dead_letter_limit_share: float = Field(
-        default=0.2,
+        default=0.1,
         gt=0,
         le=1,
         description="Share of dead letters among recent records above which a worker stops; 1 is never",

@@ -13,11 +13,12 @@ from sinks.ledger import Refused, Unreachable
 
 
 class Role(StrEnum):
-    """The roles of migration 0002; a connection takes on one whatever its login may do."""
+    """The roles of migrations 0002 and 0008; a connection takes on one whatever its login may do."""
 
     WORKER = "quarterhour_worker"
     READER = "quarterhour_reader"
     AGGREGATOR = "quarterhour_aggregator"
+    OPERATOR = "quarterhour_operator"
 
 
 # Milliseconds. A worker frozen in mid-transaction must hold nobody up, and a call must end. One that froze

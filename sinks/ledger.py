@@ -28,11 +28,22 @@ class SourcePartition(NamedTuple):
     partition: int
 
 
+class LimitCounts(NamedTuple):
+    """What the limit on dead letters has counted of a source partition: those in a row, and in its window."""
+
+    run: int = 0
+    records: int = 0
+    dead_letters: int = 0
+
+
 class Position(NamedTuple):
     """How far a source partition was read, and its clock (ms since 1970 UTC; 0: nothing seen yet)."""
 
     next_offset: int
     clock_ms: int
+    counts: LimitCounts = LimitCounts()
+    accepted_offset: int = 0
+    """Dead letters before this offset do not count for the limit: an operator has accepted them."""
 
 
 class SourceTopic(NamedTuple):
@@ -50,6 +61,7 @@ class Advance(NamedTuple):
     next_offset: int
     clock_ms: int
     gap_count: int
+    counts: LimitCounts = LimitCounts()
 
 
 class StoredConversation(NamedTuple):
@@ -155,6 +167,10 @@ class DeadLetterRow(NamedTuple):
     key: bytes | None
     value: bytes | None
     recorded_ms: int
+    account_id: str | None = None
+    """Whose it is, as far as that can be told."""
+    replay_of: str | None = None
+    """The first dead letter of those that it was replayed from, as topic/partition/offset."""
 
 
 class OutcomeKey(NamedTuple):

@@ -17,6 +17,7 @@ from sinks.ledger import (
     AlertReport,
     Checkpoint,
     Fenced,
+    LimitCounts,
     OutcomeKey,
     Position,
     RecordChange,
@@ -37,13 +38,13 @@ TRANSACTION_TRIES = 5
 _RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 # The statements of a checkpoint that take arguments or give rows, with arguments on which they do nothing.
 _ON_NOTHING: dict[str, tuple[Any, ...]] = {
-    "fence": ([], [], [], [], [], [], UUID(int=0), None),
+    "fence": ([], [], [], [], [], [], [], [], [], UUID(int=0), None),
     "count_rule_sets": (),
     "already_saved": ([], [], [], UUID(int=0)),
     "save_records": (0,),
     "void_records": ([], []),
     "save_alert_reports": ([], [], [], []),
-    "save_dead_letters": ([], [], [], [], [], [], [], [], []),
+    "save_dead_letters": ([], [], [], [], [], [], [], [], [], [], []),
     "finalise_records": ([], [], 0),
     "settle_conversations": ([], [], 0),
     "count_outcomes": ([], [], [], [], []),
@@ -77,8 +78,10 @@ class PostgresLedger:
         arguments = (*_columns(sources, 2), [earliest[source] for source in sources], owner)
         rows = await self._in_transaction("claim", lambda it: it.fetch(statement("claim"), *arguments))
         return {
-            SourcePartition(row["topic"], row["partition"]): Position(row["next_offset"], row["clock_ms"])
-            for row in rows
+            SourcePartition(topic, partition): Position(
+                next_offset, clock_ms, LimitCounts(*counts), accepted_offset
+            )
+            for topic, partition, next_offset, clock_ms, *counts, accepted_offset in rows
         }
 
     async def look_up_conversations(self, keys: Sequence[bytes]) -> dict[bytes, StoredConversation]:
@@ -234,10 +237,9 @@ async def _pass_fence(connection: asyncpg.Connection, checkpoint: Checkpoint, ru
     """
     advances = checkpoint.advances
     topics, partitions = _columns([advance.source for advance in advances], 2)
-    _, expected, ends, clocks, gaps = _columns(advances, 5)
-    rows = await connection.fetch(
-        statement("fence"), topics, partitions, expected, ends, clocks, gaps, checkpoint.owner, rule_sets
-    )
+    _, expected, ends, clocks, gaps, counts = _columns(advances, 6)
+    moves = topics, partitions, expected, ends, clocks, gaps, *_columns(counts, 3)
+    rows = await connection.fetch(statement("fence"), *moves, checkpoint.owner, rule_sets)
     if len(rows) == len(advances):
         return True
     saved = await connection.fetchval(statement("already_saved"), topics, partitions, ends, checkpoint.owner)

@@ -31,6 +31,11 @@ class Record(Protocol):
         """The event, or what pretends to be one."""
         ...
 
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """The Kafka headers; looked at only if the record is bad."""
+        ...
+
 
 class Batch(NamedTuple):
     """Records of one source partition from `start` to before `end`; offsets that hold none of them are gaps.

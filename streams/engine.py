@@ -287,7 +287,7 @@ class Engine:
             claim.cursors[source] = Cursor.at(source, position)
             claim.saved[source] = position.next_offset
             claim.limits[source] = DeadLetterLimit(
-                source, plan.dead_letter_limit_share, plan.dead_letter_limit_run
+                source, position, plan.dead_letter_limit_share, plan.dead_letter_limit_run
             )
             if self._topic(source) is Topic.ALERT_DELIVERY:
                 claim.alerts[source.partition] = AlertShard(source)
@@ -326,7 +326,7 @@ class Engine:
 
     def _keep(self, claim: Claim, batch: Batch, reading: Reading) -> None:
         source = batch.source
-        claim.limits[source].count(len(batch.records), reading.dead_letters)
+        claim.limits[source].count(batch, reading.dead_letters)
         if self._topic(source) is Topic.ALERT_DELIVERY:
             claim.alerts[source.partition].keep(reading.reports)
         else:
@@ -349,7 +349,10 @@ class Engine:
         checkpoint.settled = [
             Settled(shard, mark - lateness_ms) for shard, mark in self.watermarks_ms().items()
         ]
-        checkpoint.advances = [cursor.take() for cursor in claim.cursors.values()]
+        checkpoint.advances = [
+            cursor.take()._replace(counts=claim.limits[source].counts())
+            for source, cursor in claim.cursors.items()
+        ]
         for reader in claim.readers.values():
             reader.forget_groups()
         return _Cut(

@@ -23,6 +23,7 @@ from schemas.decode import LAST_TIME_MS, Rejected, check_clock, check_key, check
 from schemas.many import OrdinaryEvent, decode_many, ordinary_form
 from schemas.outcomes import Outcome
 from schemas.reasons import Reason
+from schemas.salvage import account_of, replay_of
 from schemas.times import parse_time_ms, parse_times_ms
 from schemas.topics import Topic, join_key, partitions_of
 from sessionizer.alerts import Report
@@ -274,6 +275,8 @@ class Reader:
             DeadLetterRow(
                 *(self._source, record.offset, reason, rejected.field, rejected.detail),
                 *(record.key, record.value, _storable_ms(record.timestamp)),
+                account_of(record.key, record.value),
+                replay_of(record.headers),
             )
         )
 

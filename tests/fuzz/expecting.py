@@ -39,6 +39,7 @@ class FuzzRecord:
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Expected(NamedTuple):

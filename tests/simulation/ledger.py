@@ -20,6 +20,7 @@ from sinks.ledger import (
     ConversationRow,
     DeadLetterRow,
     Fenced,
+    LimitCounts,
     OutcomeKey,
     Position,
     RecordChange,
@@ -43,6 +44,7 @@ class Place:
     owner: UUID
     clock_ms: int = 0
     gap_count: int = 0
+    counts: LimitCounts = LimitCounts()
 
 
 @dataclass(slots=True)
@@ -92,7 +94,10 @@ class MemoryLedger:
         places = self.data.places
         for source, offset in earliest.items():
             places.setdefault(source, Place(offset, owner)).owner = owner
-        return {source: Position(places[source].next_offset, places[source].clock_ms) for source in earliest}
+        return {
+            source: Position(places[source].next_offset, places[source].clock_ms, places[source].counts)
+            for source in earliest
+        }
 
     async def look_up_conversations(self, keys: Sequence[bytes]) -> dict[bytes, StoredConversation]:
         """See `Ledger.look_up_conversations`."""
@@ -135,6 +140,7 @@ class MemoryLedger:
                 place.next_offset = advance.next_offset
                 place.clock_ms = max(place.clock_ms, advance.clock_ms)
                 place.gap_count += advance.gap_count
+                place.counts = advance.counts
             return True
         if all(place.next_offset == advance.next_offset for place, advance in pairs):
             return False

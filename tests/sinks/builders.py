@@ -19,6 +19,7 @@ from sinks.ledger import (
     ConversationRow,
     DeadLetterRow,
     Ledger,
+    LimitCounts,
     OutcomeKey,
     Position,
     RecordRow,
@@ -32,6 +33,7 @@ MESSAGES = SourcePartition(Topic.CONVERSATION, 0)
 HANDOFFS = SourcePartition(Topic.AGENT_HANDOFF, 0)
 ALERTS = SourcePartition(Topic.ALERT_DELIVERY, 0)
 SHARD = 0
+NOTHING_COUNTED = LimitCounts()
 NOON_MS = 1_790_769_600_000  # 2026-09-30T12:00:00Z
 MINUTE_MS = 60_000
 
@@ -168,13 +170,15 @@ class Worker:
         read: int | Mapping[SourcePartition, int] = 1,
         clock_ms: int = NOON_MS,
         gap_count: int = 0,
+        counts: LimitCounts = NOTHING_COUNTED,
         **content: Any,
     ) -> Checkpoint:
         """The next checkpoint; `read` offsets of each partition are behind it."""
         advances = []
-        for source, (offset, _) in sorted(self.positions.items()):
+        for source, position in sorted(self.positions.items()):
+            offset = position.next_offset
             end = offset + (read if isinstance(read, int) else read.get(source, 0))
-            advances.append(Advance(source, offset, end, clock_ms, gap_count))
+            advances.append(Advance(source, offset, end, clock_ms, gap_count, counts))
             self.positions[source] = Position(end, clock_ms)
         for name, row_type in _ROWS.items():
             if name in content:

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
@@ -21,6 +22,7 @@ from sinks.ledger import (
     DeadLetterRow,
     Fenced,
     Ledger,
+    LimitCounts,
     OutcomeKey,
     Position,
     RecordChange,
@@ -179,6 +181,16 @@ class ClaimContract:
         await ledger.save(worker.checkpoint(clock_ms=NOON_MS))
         await ledger.save(worker.checkpoint(clock_ms=NOON_MS - 1))
         assert (await inspect.positions())[MESSAGES] == Position(2, NOON_MS)
+
+    async def test_what_the_limit_on_dead_letters_has_counted_is_found_by_the_next_claim(self, ledger):
+        worker = await start_worker(ledger, MESSAGES)
+        for counts in (LimitCounts(5, 900, 40), LimitCounts(0, 20, 3)):
+            await ledger.save(worker.checkpoint(10, counts=counts))
+            found = await ledger.claim(worker.owner, {MESSAGES: 0})
+            assert found[MESSAGES].counts == counts
+        with pytest.raises(Fenced):
+            await ledger.save(replace(worker.checkpoint(10, counts=LimitCounts(9, 9, 9)), owner=uuid4()))
+        assert (await ledger.claim(worker.owner, {MESSAGES: 0}))[MESSAGES].counts == counts
 
     async def test_offsets_without_a_record_add_up(self, ledger, inspect):
         worker = await start_worker(ledger, MESSAGES)

@@ -62,11 +62,11 @@ class PostgresInspect:
 
     async def dead_letters(self) -> list[DeadLetterRow]:
         rows = await self._fetch(
-            'select topic, partition, "offset", reason, field, detail, key, value, recorded_at'
-            " from billing.dead_letter order by 1, 2, 3"
+            'select topic, partition, "offset", reason, field, detail, key, value, recorded_at, account_id,'
+            " replay_of from billing.dead_letter order by 1, 2, 3"
         )
         return [
-            DeadLetterRow(SourcePartition(*row[:2]), *row[2:8], recorded_ms=exact_ms(row[8]))
+            DeadLetterRow(SourcePartition(*row[:2]), *row[2:8], exact_ms(row[8]), *row[9:])
             for row in map(tuple, rows)
         ]
 

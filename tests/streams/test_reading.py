@@ -42,6 +42,7 @@ class DatedRecord:
     value: bytes
     offset: int = 0
     key: bytes = b"acme|sales|c-1"
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def read(record: DatedRecord) -> Reading:
