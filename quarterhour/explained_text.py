@@ -73,7 +73,9 @@ def _status(explanation: Explanation, allowed_lateness_ms: int) -> str:
     match record["status"]:
         case "open":
             settles_ms = explanation.settles_ms
-            when = f"once everything up to {_time(settles_ms + allowed_lateness_ms)} was read"
+            when = "once its session has settled"
+            if settles_ms is not None:
+                when = f"once everything up to {_time(settles_ms + allowed_lateness_ms)} was read"
             return f"It is open: it may still grow. It becomes final {when}."
         case "void":
             billed_once = f"It was final once, and was corrected at {corrected_at}. " if corrected_at else ""

@@ -82,7 +82,6 @@ class Explanation(NamedTuple):
     """All there is to say of a record; the story is that of its conversation, the reports of its delivery."""
 
     record: SessionRecord
-    settles_ms: int
     changes: list[Correction]
     story: Story | None
     reports: list[Report]
@@ -96,6 +95,13 @@ class Explanation(NamedTuple):
         name = _name(self.record)
         blocks = (block for session in self.story.sessions for block in session.blocks)
         return next((it for it in blocks if (it.session_started_ms, it.block) == name), None)
+
+    @property
+    def settles_ms(self) -> int | None:
+        """When its session settles, or an alert was reported; None if no session of it is left."""
+        if self.record["kind"] == "alert":
+            return parse_time_ms(self.record["started_at"])
+        return self.block and self.block.settles_ms
 
     @property
     def is_as_computed(self) -> bool:
@@ -126,7 +132,7 @@ def explain(history: History, lines: Iterable[bytes] | None) -> Explanation:
         changes = list(_changes(history, packed, rules_at))
         known = _fates_of_facts(story.facts if story else ())
     events = None if lines is None else list(_mark(lines, record, known))
-    return Explanation(record, history.settles_ms, changes, story, reports, events)
+    return Explanation(record, changes, story, reports, events)
 
 
 def billed(block: Block) -> dict[str, Any]:
@@ -147,9 +153,10 @@ def billed(block: Block) -> dict[str, Any]:
 
 def as_object(explanation: Explanation) -> dict[str, Any]:
     """The explanation for programs."""
+    settles_ms = explanation.settles_ms
     found: dict[str, Any] = {
         "record": explanation.record,
-        "settles_at": format_time_ms(explanation.settles_ms),
+        "settles_at": None if settles_ms is None else format_time_ms(settles_ms),
         "is_as_computed": explanation.is_as_computed,
         "changes": [change._asdict() for change in explanation.changes],
     }

@@ -32,7 +32,6 @@ class History:
     """A record, what consumers were told of it, and what it was computed from."""
 
     record: SessionRecord
-    settles_ms: int
     changes: list[Change]
     facts: bytes
     """Of its conversation, in the order of arrival, and their strings; none if it is an alert."""
@@ -81,7 +80,6 @@ async def _read(
         ]
     return History(
         record=record_of(row),
-        settles_ms=row["settles_at_ms"],
         changes=[Change(change["position"], record_of(change)) for change in changes],
         facts=facts,
         strings=strings,

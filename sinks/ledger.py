@@ -116,6 +116,8 @@ class RecordRow(NamedTuple):
     """A session record to write.
 
     `late`: a fact behind the allowed lateness brought it, so it is a correction from the start.
+    `settles_ms`: when its session settles, if it is the last record of one that is open. When that has
+    passed, all records of the session that are open are final; on the others it is None.
     """
 
     session_id: bytes
@@ -136,7 +138,7 @@ class RecordRow(NamedTuple):
     status: str
     revision: int
     late: bool
-    settles_ms: int
+    settles_ms: int | None
     shard: int
 
 

@@ -259,7 +259,12 @@ class ConversationShard:
     ) -> None:
         """Write the records that were not told as they are now, and void those that vanished."""
         blocks, ends = bills.blocks, list(accumulate(bills.counts))
-        hashes = np.fromiter(map(hash, blocks), np.int64, len(blocks)).tobytes()
+        # When an open session settles is told of its last block alone. The next session has a first block.
+        told = [
+            block if after.block == 1 or block.settles_ms < settled_before_ms else block[:-1]
+            for block, after in zip(blocks, blocks[1:] + blocks[:1], strict=True)
+        ]
+        hashes = np.fromiter(map(hash, told), np.int64, len(told)).tobytes()
         ids = [b""] * len(blocks)
         for conversation, begin, end in zip(conversations, [0, *ends], ends, strict=False):
             now = hashes[begin * HASH_BYTES : end * HASH_BYTES]
@@ -277,14 +282,15 @@ class ConversationShard:
             ids[at] = session_id
             block, conversation = blocks[at], conversations[place]
             account_id, bot_id, conversation_id = names[place]
+            is_settled = block.settles_ms < settled_before_ms
             checkpoint.records.append(
                 RecordRow(
                     *(session_id, "usage", account_id, bot_id, block.user_id, block.channel, conversation_id),
                     *block[:8],
-                    "final" if block.settles_ms < settled_before_ms else "open",
+                    "final" if is_settled else "open",
                     conversation.facts.revision,
                     block.settles_ms < conversation.late_before_ms,
-                    block.settles_ms,
+                    None if is_settled or told[at] is not block else block.settles_ms,
                     self.number,
                 )
             )

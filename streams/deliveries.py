@@ -62,7 +62,7 @@ class Alert:
             status="final",
             revision=self.revision,
             late=False,
-            settles_ms=first.time_ms,
+            settles_ms=None,
             shard=shard,
         )
 

@@ -1,4 +1,1 @@
--- One record of the contract view, and when its session settles.
-select v.*, r.settles_at_ms
-from billing.session_records v join billing.session_record r using (session_id)
-where v.session_id = $1
+select * from billing.session_records where session_id = $1

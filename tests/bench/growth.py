@@ -59,11 +59,10 @@ LATE_PLACE = 12
 FILL_RECORDS = """
 insert into billing.session_record
   (session_id, kind, account_id, bot_id, user_id, channel, subject_id, session_started_at, block, started_at,
-   ended_at, bot_ms, agent_ms, user_messages, bot_messages, status, revision, algorithm, shard, settles_at_ms)
+   ended_at, bot_ms, agent_ms, user_messages, bot_messages, status, revision, algorithm, shard)
 select (lpad(to_hex(n * (4294967295 / $3::bigint)), 8, '0') || substr(md5(n::text), 9))::uuid,
        'usage', 'filler', 'sales', 'u-' || n, 'web', 'c-' || n / $4::int, moment, n % $4::int + 1, moment,
-       moment + interval '14 minutes', 840000, 0, 13, 12, 'final', 25, 1, n % 8,
-       extract(epoch from moment)::bigint * 1000 + 1740000
+       moment + interval '14 minutes', 840000, 0, 13, 12, 'final', 25, 1, n % 8
 from generate_series($1::bigint, $2::bigint - 1) as n,
      lateral (select now() - interval '300 days' + n * interval '2 seconds' as moment) as m
 """

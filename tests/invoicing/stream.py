@@ -17,9 +17,9 @@ from tests.invoicing.times import at
 _PUT = """
 insert into billing.session_record
   (session_id, kind, account_id, bot_id, user_id, channel, subject_id, started_at, ended_at, bot_ms, agent_ms,
-   status, revision, algorithm, shard, settles_at_ms)
+   status, revision, algorithm, shard)
 select session_id, kind, account_id, bot_id, 'user-1', 'web', 'of ' || session_id, started_at, ended_at,
-       60000, 0, status, 1, 1, 0, 0
+       60000, 0, status, 1, 1, 0
 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[])
   as r (session_id, kind, account_id, bot_id, started_at, ended_at, status)
 on conflict (session_id) do update set

@@ -179,7 +179,7 @@ class MemoryLedger:
             old.corrected_at = self._now if old.was_final else None
             old.revision = row.revision
             old.status = "final" if old.was_final else row.status
-        elif old.row.settles_ms != row.settles_ms and not old.was_final:
+        elif not old.was_final:
             old.status = row.status
         old.row = row
         return before != (old.status, old.revision)
@@ -190,17 +190,25 @@ class MemoryLedger:
             return False
         record.corrected_at = self._now if record.was_final else None
         record.status, record.revision = "void", void.revision
+        record.row = record.row._replace(settles_ms=None)
         return True
 
     def _settle(self, settled: Sequence[Settled]) -> set[bytes]:
         """Make final what the watermark has passed, and one chunk of each conversation; return which."""
         due: set[bytes] = set()
         for shard, before_ms in settled:
+
+            def is_due(row: RecordRow, shard: int = shard, before_ms: int = before_ms) -> bool:
+                return row.shard == shard and row.settles_ms is not None and row.settles_ms < before_ms
+
+            sessions = {_session(record.row) for record in self.data.records.values() if is_due(record.row)}
             for session_id, record in self.data.records.items():
                 row = record.row
-                if record.status == "open" and row.shard == shard and row.settles_ms < before_ms:
-                    record.status = "final"
-                    due.add(session_id)
+                if is_due(row) or (row.settles_ms is None and _session(row) in sessions):
+                    record.row = row._replace(settles_ms=None)
+                    if record.status == "open":
+                        record.status = "final"
+                        due.add(session_id)
             self._settle_conversations(shard, before_ms)
         return due
 
@@ -273,6 +281,11 @@ def published(record: Stored, algorithm: int) -> Published:
         *row[7:15],
         *(record.status, record.revision, record.corrected_at, algorithm),
     )
+
+
+def _session(row: RecordRow) -> tuple[object, ...]:
+    """What the records of one session, and no others, have in common."""
+    return row.account_id, row.bot_id, row.subject_id, row.session_started_ms
 
 
 def _bill(row: RecordRow) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +11,12 @@ from quarterhour.comparing import compare
 from schemas.outcomes import Outcome
 from schemas.times import format_time_ms
 from sessionizer import reference
+from sessionizer.bill import bill
+from sessionizer.blocks import Block
 from sessionizer.facts import FactSet
+from sessionizer.ids import usage_session_id
 from sinks.ledger import Checkpoint, RecordChange, SourcePartition
+from streams.conversations import conversation_key
 from tests.simulation.ledger import MemoryLedger, published
 from tests.simulation.traffic import Arrival
 from tests.simulation.worker import RULES
@@ -65,6 +69,7 @@ class WatchedLedger(MemoryLedger):
         """A ledger is right at any time, for the offsets that it says it has read."""
         try:
             check_bill(self, self._written)
+            check_settled(self, self._settled_ms)
         except Violation as violation:
             self._violated(f"after {self.saves} checkpoints: {violation}")
 
@@ -75,13 +80,24 @@ class WatchedLedger(MemoryLedger):
             if before_ms < self._settled_ms.get(shard, before_ms):
                 self._violated(f"the watermark of shard {shard} runs backwards")
             self._settled_ms[shard] = before_ms
-        for change in self.data.changes[self._told :]:
-            if change.record.status == "final":
-                self._ever_final.add(change.record.session_id)
+        settled_ms = self._settled_ms | dict(checkpoint.settled)
+        for _, record in self.data.changes[self._told :]:
+            if record.status == "final" and record.session_id not in self._ever_final:
+                self._ever_final.add(record.session_id)
+                if record.kind == "usage" and not self._has_settled(record, settled_ms):
+                    self._violated(f"{record.session_id.hex()} is final before its session has settled")
         self._told = len(self.data.changes)
         for session_id in self._ever_final:
             if self.data.records[session_id].status == "open":
                 self._violated(f"{session_id.hex()} was final and is open")
+
+    def _has_settled(self, record: Published, settled_ms: Mapping[int, int]) -> bool:
+        key = conversation_key(f"{record.account_id}|{record.bot_id}|{record.conversation_id}".encode())
+        return any(
+            block.settles_ms < settled_ms[self.data.conversations[key].shard]
+            for block in _blocks(self, key)
+            if block.session_started_ms == record.session_started_ms
+        )
 
 
 def check_bill(ledger: MemoryLedger, written: Written) -> None:
@@ -101,6 +117,16 @@ def check_bill(ledger: MemoryLedger, written: Written) -> None:
     _check_dead_letters(ledger, read)
 
 
+def check_settled(ledger: MemoryLedger, settled_ms: Mapping[int, int]) -> None:
+    """Raise `Violation` if a session that settles before the time of its shard has an open record."""
+    for key, row in ledger.data.conversations.items():
+        for block in _blocks(ledger, key):
+            ids = (row.account_id, row.bot_id, row.conversation_id, block.session_started_ms, block.block)
+            record = ledger.data.records[usage_session_id(*ids).bytes]
+            if record.status != "final" and block.settles_ms < settled_ms.get(row.shard, 0):
+                raise Violation(f"{record.row.session_id.hex()} has settled and is {record.status}")
+
+
 def check_books(ledger: MemoryLedger) -> None:
     """Raise `Violation` unless the ledger agrees with itself: facts, records, and the feed of changes."""
     _check_changes(ledger)
@@ -110,13 +136,22 @@ def check_books(ledger: MemoryLedger) -> None:
             row = record.row
             alive[row.account_id, row.bot_id, row.subject_id].add(session_id)
     for key, row in ledger.data.conversations.items():
-        chunks = ledger.data.chunks[key]
-        facts = FactSet.load(b"".join(c.facts for c in chunks), "".join(c.strings for c in chunks))
+        facts = _facts(ledger, key)
         if facts.revision != row.revision:
             raise Violation(f"{row.conversation_id}: {facts.revision} facts, revision {row.revision}")
         named = {row.record_ids[at : at + 16] for at in range(0, len(row.record_ids), 16)}
         if named != alive[row.account_id, row.bot_id, row.conversation_id]:
             raise Violation(f"{row.conversation_id} names other records than there are")
+
+
+def _facts(ledger: MemoryLedger, key: bytes) -> FactSet:
+    chunks = ledger.data.chunks[key]
+    return FactSet.load(b"".join(c.facts for c in chunks), "".join(c.strings for c in chunks))
+
+
+def _blocks(ledger: MemoryLedger, key: bytes) -> Sequence[Block]:
+    """What is to be billed of a conversation, by the facts that the ledger holds."""
+    return bill(_facts(ledger, key), RULES).blocks
 
 
 def _read(ledger: MemoryLedger, written: Written) -> Iterator[tuple[SourcePartition, int, Arrival]]:

@@ -44,7 +44,7 @@ def id_of(number: int) -> bytes:
 
 
 def usage(number: int = 1, **different: Any) -> RecordRow:
-    """A usage record that is open and settles at noon."""
+    """A usage record that is open, and the last of a session that settles at noon."""
     row = RecordRow(
         session_id=id_of(number),
         kind="usage",
@@ -70,6 +70,20 @@ def usage(number: int = 1, **different: Any) -> RecordRow:
     return row._replace(**different)
 
 
+def session(blocks: int = 3, first: int = 1, **different: Any) -> list[RecordRow]:
+    """The records of an open session, numbered from the first; the last one tells when it settles."""
+    settles_ms = different.pop("settles_ms", NOON_MS)
+    return [
+        usage(
+            first + place,
+            **{"subject_id": f"c-{first}", "block": place + 1}
+            | different
+            | {"settles_ms": settles_ms if place == blocks - 1 else None},
+        )
+        for place in range(blocks)
+    ]
+
+
 def alert(number: int = 1, report: AlertReport | None = None, **different: Any) -> RecordRow:
     """The record of an alert delivery: final at once, its fields those of the first report."""
     reported_ms, user_id, channel = report or reported(NOON_MS)
@@ -88,7 +102,7 @@ def alert(number: int = 1, report: AlertReport | None = None, **different: Any) 
         bot_messages=None,
         status="final",
         revision=1,
-        settles_ms=reported_ms,
+        settles_ms=None,
     )
     return row._replace(**different)
 

@@ -46,6 +46,7 @@ from tests.sinks.builders import (
     id_of,
     report_row,
     reported,
+    session,
     settled,
     start_worker,
     usage,
@@ -124,6 +125,10 @@ class Inspect(Protocol):
 async def one_record(inspect: Inspect) -> Published:
     [record] = await inspect.records()
     return record
+
+
+async def statuses(inspect: Inspect) -> list[str]:
+    return [record.status for record in await inspect.records()]
 
 
 async def assert_fenced(ledger: Ledger, inspect: Inspect, checkpoint: Checkpoint) -> None:
@@ -569,7 +574,7 @@ class RecordContract:
         checkpoint = worker.checkpoint(
             conversations=[conversation(1, account_id=longest, bot_id=longest, conversation_id=longest)],
             chunks=[chunk(strings=f"{longest}|{longest}|{longest}\n")],
-            records=[usage(1, subject_id=longest, **ids), alert(2, subject_id=longest, **ids)],
+            records=[*session(2, 3, subject_id=longest, **ids), alert(2, subject_id=longest, **ids)],
             alert_reports=[report_row(2, report)],
         )
         await ledger.save(checkpoint)
@@ -577,6 +582,115 @@ class RecordContract:
             assert [record.account_id, record.bot_id, record.user_id, record.channel] == [longest] * 4
             assert longest in (record.conversation_id, record.delivery_id)
         assert (await ledger.look_up_alerts([id_of(2)]))[id_of(2)].further == (report,)
+
+
+class SessionContract:
+    """A session settles as a whole, at the time that its last record tells (billing-rules.md section 8)."""
+
+    @pytest.fixture
+    async def worker(self, ledger):
+        return await start_worker(ledger)
+
+    async def test_the_records_of_a_session_become_final_together(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session()))
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS)))
+        assert await statuses(inspect) == ["open"] * 3
+        changes = await ledger.save(worker.checkpoint(settled=settled(NOON_MS + 1)))
+        assert changes == Counter([RecordChange("usage", "final", False)] * 3)
+        assert [(record.status, record.revision) for record in await inspect.records()] == [("final", 5)] * 3
+        assert {change.record.session_id for change in await inspect.changes()} == {*map(id_of, (1, 2, 3))}
+
+    async def test_one_read_and_settled_at_once_becomes_final_at_once(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session(), settled=settled(NOON_MS + 1)))
+        assert await statuses(inspect) == ["final"] * 3
+        assert len(await inspect.changes()) == 3
+
+    async def test_its_settling_moves_for_all_with_its_last_record_alone(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session()))
+        last = session(settles_ms=NOON_MS + MINUTE_MS, user_messages=4, revision=6)[-1]
+        await ledger.save(worker.checkpoint(records=[last]))
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS)))
+        assert await statuses(inspect) == ["open"] * 3
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS + 1)))
+        assert [(record.status, record.revision) for record in await inspect.records()] == [
+            ("final", 5),
+            ("final", 5),
+            ("final", 6),
+        ]
+
+    async def test_a_new_last_record_takes_the_settling_over(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session(2)))
+        grown = session(3, settles_ms=NOON_MS + MINUTE_MS, revision=6)[1:]
+        assert await ledger.save(worker.checkpoint(records=grown)) == Counter(
+            [RecordChange("usage", "open", False)]
+        )
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS)))
+        assert await statuses(inspect) == ["open"] * 3
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS + 1)))
+        assert await statuses(inspect) == ["final"] * 3
+
+    async def test_what_is_last_once_the_last_record_vanished_takes_it_over(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session(3)))
+        shrunk = session(2, settles_ms=NOON_MS - MINUTE_MS)[1:]
+        await ledger.save(worker.checkpoint(records=shrunk, voids=[void(3)]))
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS)))
+        assert await statuses(inspect) == ["final", "final", "void"]
+
+    async def test_no_void_settles_those_that_it_left(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session(3)))
+        moved = session(2, settles_ms=NOON_MS + MINUTE_MS)[1:]
+        await ledger.save(worker.checkpoint(records=moved, voids=[void(3)]))
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS)))
+        assert await statuses(inspect) == ["open", "open", "void"]
+
+    async def test_the_sessions_of_a_conversation_settle_apart(self, ledger, inspect, worker):
+        earlier = session(2, 1, subject_id="c", session_started_ms=NOON_MS - 90 * MINUTE_MS)
+        later = session(2, 3, subject_id="c", settles_ms=NOON_MS + MINUTE_MS)
+        await ledger.save(worker.checkpoint(records=earlier + later))
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + 1)))
+        assert await statuses(inspect) == ["final", "final", "open", "open"]
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS + 1)))
+        assert await statuses(inspect) == ["final"] * 4
+
+    @pytest.mark.parametrize("name", ["account_id", "bot_id", "subject_id"])
+    async def test_sessions_that_differ_in_one_name_settle_apart(self, ledger, inspect, worker, name):
+        settling = session(2, 1, **{"subject_id": "c"} | {name: "one"})
+        waiting = session(2, 3, settles_ms=NOON_MS + MINUTE_MS, **{"subject_id": "c"} | {name: "other"})
+        await ledger.save(worker.checkpoint(records=settling + waiting))
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + 1)))
+        assert await statuses(inspect) == ["final", "final", "open", "open"]
+
+    async def test_a_close_settles_all_of_it_at_the_same_revisions(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session()))
+        closed = [row._replace(status="final", settles_ms=None, revision=6) for row in session()]
+        assert await ledger.save(worker.checkpoint(records=closed)) == Counter(
+            [RecordChange("usage", "final", False)] * 3
+        )
+        assert [record.revision for record in await inspect.records()] == [5] * 3
+        assert await ledger.save(worker.checkpoint(settled=settled(NOON_MS + 1))) == Counter()
+
+    async def test_what_a_late_fact_adds_to_a_final_session_is_waited_for(self, ledger, inspect, worker):
+        first, _, last = session()
+        final = [row._replace(status="final", settles_ms=None) for row in (first, last)]
+        await ledger.save(worker.checkpoint(records=final))
+        grown = session(3, settles_ms=NOON_MS + MINUTE_MS, late=True, revision=6)[1:]
+        assert await ledger.save(worker.checkpoint(records=grown)) == Counter(
+            [RecordChange("usage", "open", False)]
+        )
+        assert await statuses(inspect) == ["final", "open", "final"]
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS)))
+        assert await statuses(inspect) == ["final", "open", "final"]
+        assert await ledger.save(worker.checkpoint(settled=settled(NOON_MS + MINUTE_MS + 1))) == Counter(
+            [RecordChange("usage", "final", False)]
+        )
+        assert await statuses(inspect) == ["final"] * 3
+        assert len(await inspect.changes()) == 3
+
+    async def test_the_watermark_finds_a_session_that_another_worker_left_open(self, ledger, inspect, worker):
+        await ledger.save(worker.checkpoint(records=session()))
+        restarted = await start_worker(ledger)
+        await ledger.save(restarted.checkpoint(0, settled=settled(NOON_MS + 1)))
+        assert await statuses(inspect) == ["final"] * 3
 
 
 class AlertContract:
@@ -786,6 +900,7 @@ class LedgerContract(
     ClaimContract,
     FenceContract,
     RecordContract,
+    SessionContract,
     AlertContract,
     ConversationContract,
     CountContract,

@@ -13,12 +13,24 @@ import pytest
 from quarterhour.database import SCHEMAS
 from sinks.ledger import Refused, Unreachable
 from sinks.migrate import MigrationError, migrate, migrations, pending
+from sinks.postgres import PostgresLedger
+from tests.sinks.builders import settled, start_worker
 
 NAMES = [migration.name for migration in migrations()]
 ALL_NAMES = [migration.name for schema in SCHEMAS for migration in migrations(schema)]
 REFUSE_GRANTS = """
 create function refuse() returns event_trigger language plpgsql as $$ begin raise 'no grants here'; end $$;
 create event trigger refuse_grants on ddl_command_start when tag in ('GRANT') execute function refuse()"""
+
+RECORDS_OF_0005 = """
+insert into billing.session_record
+  (session_id, kind, account_id, bot_id, user_id, channel, subject_id, session_started_at, block, started_at,
+   ended_at, status, revision, algorithm, shard, settles_at_ms)
+select lpad(number::text, 32, '0')::uuid, 'usage', 'acme', 'sales', 'u-1', 'web', 'c-' || subject, now(),
+       block, now(), now(), status, 5, 1, 0, settles_at_ms
+from (values (1, 1, 1, 'open', 1000), (2, 1, 2, 'open', 1000), (3, 2, 1, 'open', 2000),
+             (4, 3, 1, 'final', 500), (5, 4, 1, 'void', 500)
+     ) as r(number, subject, block, status, settles_at_ms)"""
 
 
 @pytest.fixture
@@ -116,6 +128,26 @@ async def test_one_that_fails_keeps_those_before_it_and_is_made_when_it_can(empt
     await connection.execute("drop event trigger refuse_grants")
     assert _names(await pending(empty_database)) == NAMES[1:]
     assert _names(await migrate(empty_database)) == NAMES[1:]
+
+
+async def test_records_left_open_before_sessions_settled_as_a_whole_become_final_when_they_would_have(
+    empty_database, connection, monkeypatch
+):
+    with monkeypatch.context() as program:
+        program.setattr("sinks.migrate.migrations", lambda schema: migrations(schema)[:5])
+        await migrate(empty_database)
+    await connection.execute(RECORDS_OF_0005)
+    assert _names(await migrate(empty_database)) == NAMES[5:]
+    ledger = await PostgresLedger.open(empty_database, algorithm=1)
+    worker = await start_worker(ledger)
+    final = [
+        (await ledger.save(worker.checkpoint(settled=settled(before_ms)))).total()
+        for before_ms in (1_000, 1_001, 2_001, 9_999)
+    ]
+    await ledger.close()
+    assert final == [0, 2, 1, 0]
+    rows = await connection.fetch("select status from billing.session_record order by session_id")
+    assert [status for (status,) in rows] == ["final"] * 4 + ["void"]
 
 
 async def test_an_owner_who_may_not_create_roles_can_migrate_once_they_exist(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sinks import postgres
 from sinks.ledger import SourceTopic
-from tests.sinks.builders import MESSAGES, NOON_MS, id_of, settled, start_worker, usage
+from tests.sinks.builders import MESSAGES, NOON_MS, id_of, session, settled, start_worker, usage
 from tests.sinks.conftest import ALGORITHM
 from tests.sinks.contract import LedgerContract
 
@@ -36,6 +36,15 @@ async def test_more_than_one_checkpoint_can_settle_is_settled_by_the_next_oldest
     assert final == [2, 2, 1, 0]
     order = [int.from_bytes(change.record.session_id, "big") for change in await inspect.changes()]
     assert [set(order[:2]), set(order[2:4]), set(order[4:])] == [{4, 3}, {2, 1}, {0}]
+
+
+async def test_what_a_checkpoint_settles_is_counted_in_sessions(ledger, inspect, monkeypatch):
+    monkeypatch.setattr(postgres, "SETTLE_LIMIT", 1)
+    worker = await start_worker(ledger)
+    rows = session(3, 1, settles_ms=NOON_MS) + session(3, 4, settles_ms=NOON_MS - 1)
+    await ledger.save(worker.checkpoint(records=rows))
+    await ledger.save(worker.checkpoint(settled=settled(NOON_MS + 1)))
+    assert [record.status for record in await inspect.records()] == ["open"] * 3 + ["final"] * 3
 
 
 async def test_positions_are_those_of_the_topics_asked_for(ledger):

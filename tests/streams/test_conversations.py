@@ -1,12 +1,15 @@
 """A shard of conversations without a ledger: what its checkpoints write, merge by merge."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionizer.bill import bill
-from sessionizer.facts import FactSet
+from sessionizer.facts import USER_MESSAGE, FactSet
+from sessionizer.packed import Origins, ReadFacts, pack
 from sessionizer.rules import RuleBook
 from sinks.ledger import Checkpoint, RecordRow, SourcePartition
 from streams.conversations import ConversationShard
@@ -14,6 +17,7 @@ from tests.sessionizer.test_packed import CONVERSATIONS, batches, read_of
 
 RULES = RuleBook()
 SOURCE = SourcePartition("conversation", 0)
+MINUTE_MS = 60_000
 # No fact is so old; or all are late, and what they change is a correction.
 SETTLED = st.sampled_from([0, 1 << 43])
 NAMES = [f"acme|sales|{place}" for place in CONVERSATIONS]
@@ -64,6 +68,67 @@ def test_any_split_into_merges_and_takes_writes_the_bill_and_no_record_twice_ali
         found = [written[session_id][7:13] for session_id in before[name]]
         assert found == (expected_of(facts) if facts.revision else [])
     assert len(written) == sum(map(len, before.values()))
+
+
+class Talk:
+    """One conversation in a shard: a user's message a minute, so a block for every 15."""
+
+    def __init__(self, minutes: int) -> None:
+        self.shard = ConversationShard(0, RULES)
+        self.takes = 0
+        self.say(range(minutes + 1))
+
+    def say(self, minutes: Iterable[int], settled_before_ms: int = 0) -> Checkpoint:
+        """What a checkpoint writes after messages in these minutes."""
+        rows = [(minute * MINUTE_MS, USER_MESSAGE, 7 + minute) for minute in minutes]
+        times_ms, kinds, identities = np.array(rows, np.int64).reshape(-1, 3).T
+        facts = pack(times_ms, kinds, identities.astype(np.uint64), np.zeros(len(rows), np.int64))
+        self.shard.keep(SOURCE, ReadFacts(facts, Origins([b"acme|sales|c-1"], ["|u-1|web"])), 0)
+        for portion in self.shard.cut():
+            self.shard.admit(self.shard.unknown(portion.facts.keys), {})
+            self.shard.merge(portion)
+        self.takes += 1
+        checkpoint = Checkpoint(UUID(int=1), ())
+        self.shard.take(settled_before_ms, self.takes, checkpoint)
+        return checkpoint
+
+
+def told(checkpoint: Checkpoint) -> list[tuple[int | None, str, int | None]]:
+    """Of each record that is written: its block, its status, and when its session settles, in minutes."""
+    return [
+        (row.block, row.status, None if row.settles_ms is None else row.settles_ms // MINUTE_MS)
+        for row in checkpoint.records
+    ]
+
+
+def test_a_message_in_a_long_session_writes_its_last_record_alone():
+    talk = Talk(100)
+    assert told(talk.say([101])) == [(7, "open", 116)]
+    assert told(talk.say([102])) == [(7, "open", 117)]
+
+
+def test_a_new_block_writes_the_last_record_before_it_once_more():
+    talk = Talk(105)
+    assert told(talk.say([106])) == [(7, "open", None), (8, "open", 121)]
+    assert told(talk.say([107])) == [(8, "open", 122)]
+
+
+def test_a_message_that_is_not_the_newest_writes_its_own_record():
+    talk = Talk(29)
+    talk.say([31])
+    assert told(talk.say([30])) == [(2, "open", None)]
+
+
+def test_a_session_that_a_message_leaves_settled_is_told_with_all_its_records():
+    talk = Talk(40)
+    assert told(talk.say([41], settled_before_ms=57 * MINUTE_MS)) == [
+        (block, "final", None) for block in (1, 2, 3)
+    ]
+
+
+def test_a_session_that_settled_since_is_left_to_the_ledger_by_what_is_said_in_the_next():
+    talk = Talk(10)
+    assert told(talk.say([60], settled_before_ms=30 * MINUTE_MS)) == [(1, "open", 75)]
 
 
 def _before_and_after(before, ids, record):
