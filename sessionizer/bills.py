@@ -4,10 +4,11 @@ For conversations in which no two facts share an identity, so that all of them a
 the billing rules are those of `bill`, and its order: spans, bot clocks, sessions, blocks.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,6 +37,18 @@ class Bills(NamedTuple):
     counts: list[int]
     """How many blocks each has."""
     settles_ms: list[int]
+    spoken_ms: list[int]
+    """Of each block: the time of the user's last message before its activity; of a first one, its start."""
+
+
+class Begun(NamedTuple):
+    """A session that is known up to a block, and goes on in a set that begins with a message of its user."""
+
+    session_started_ms: int
+    user_id: str
+    channel: str
+    block: int
+    """The first that is to be billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,18 @@ class _Sessions:
     """Of each session: the place of its last engagement."""
     closing: Ints
     """The places of the closes that end a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Openings:
+    """How each session began."""
+
+    started_ms: Ints
+    bot_ms: Ints
+    names: list[tuple[str, str]]
+    """User and channel."""
+    block: Ints
+    """The first that is billed."""
 
 
 class _Clocks:
@@ -98,15 +123,20 @@ class _Clocks:
         return bot_ms + np.where(self.of_set[behind - 1] == of_set, self._after_ms[behind - 1], 0)
 
 
-def bill_many(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSet]) -> Bills:
+def bill_many(
+    sets: Sequence[PackedFacts],
+    rules_of: Callable[[int, int], RuleSet],
+    begun: Mapping[int, Begun] = MappingProxyType({}),
+) -> Bills:
     """Return the bill of each set, none of them empty and none with two facts of the same identity.
 
     At most 65,536 sets: a set's place, a time and a step make one int64.
     `rules_of` says which rule set is in force for a set's place and the time of its earliest fact. Times lie
-    between 0 and schemas.decode.LAST_TIME_MS.
+    between 0 and schemas.decode.LAST_TIME_MS. A set in `begun` is what a longer one holds from the message on
+    that the first block to be billed names in `Bills.spoken_ms`; no handoff came before that block.
     """
     if not sets:
-        return Bills([], [], [])
+        return Bills([], [], [], [])
     rows = np.frombuffer(b"".join([facts.facts for facts in sets]), FACT)
     counts = np.array([facts.revision for facts in sets])
     starts = counts.cumsum() - counts
@@ -122,16 +152,22 @@ def bill_many(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSe
     activity = _activity(of_set, time_ms, kind, line, clocks)
     sessions = _walk(activity, idle_ms)
     if not len(sessions.first):
-        return Bills([], [0] * len(sets), settles_ms.tolist())
+        return Bills([], [0] * len(sets), settles_ms.tolist(), [])
     of = activity.of_set[sessions.first]
     engaged_ms, _ = uncut_clocks.at(of, activity.time_ms[sessions.engaged])
     session_settles_ms = uncut_clocks.latest_wall_ms(of, engaged_ms + idle_ms[of])
     session_settles_ms[sessions.number[sessions.closing]] = activity.time_ms[sessions.closing]
     np.maximum.at(settles_ms, of, session_settles_ms)
     block_ms = np.array([rule.block_ms for rule in rules])
-    names = _names(activity, sessions, strings)
-    number, blocks = _blocks(activity, sessions, clocks, block_ms, names, session_settles_ms)
-    return Bills(blocks, np.bincount(of[number], minlength=len(sets)).tolist(), settles_ms.tolist())
+    openings = _openings(activity, sessions, strings)
+    for place, (started_ms, user_id, channel, block) in begun.items():
+        its_first = int(np.searchsorted(of, place))
+        openings.started_ms[its_first] = openings.bot_ms[its_first] = started_ms
+        openings.names[its_first] = (user_id, channel)
+        openings.block[its_first] = block
+    number, blocks, spoken_ms = _blocks(activity, sessions, openings, clocks, block_ms, session_settles_ms)
+    counts = np.bincount(of[number], minlength=len(sets)).tolist()
+    return Bills(blocks, counts, settles_ms.tolist(), spoken_ms)
 
 
 def bill_each(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSet]) -> list[Bill]:
@@ -235,22 +271,24 @@ def _walk(activity: _Activity, idle_ms: Ints) -> _Sessions:
 def _blocks(
     activity: _Activity,
     sessions: _Sessions,
+    openings: _Openings,
     clocks: _Clocks,
     block_ms: Ints,
-    names: Sequence[tuple[str, str]],
     settles_ms: Ints,
-) -> tuple[Ints, list[Block]]:
-    """The blocks of all sessions in order, and the number of each one's session (section 6)."""
+) -> tuple[Ints, list[Block], list[int]]:
+    """The number of each block's session, all blocks in order, and `Bills.spoken_ms`."""
     member = np.flatnonzero(sessions.is_member)
     of, bot_ms, step = sessions.number[member], activity.bot_ms[member], activity.step[member]
     is_last = np.append(of[1:] != of[:-1], True)
     last_ms = bot_ms[is_last]
     of_set = activity.of_set[sessions.first]
-    first_ms, length_ms = activity.bot_ms[sessions.first], block_ms[of_set]
+    first_ms, length_ms = openings.bot_ms, block_ms[of_set]
     # The division rounded up; the first block has its own start too.
     block = np.maximum(-((first_ms[of] - bot_ms) // length_ms[of]), 1)
     begins = np.flatnonzero(np.append(True, is_last[:-1] | (block[1:] != block[:-1])))
     users, bots = (np.add.reduceat((step == its).astype(np.int64), begins) for its in (USER, BOT))
+    is_asked = block[begins] >= openings.block[of[begins]]
+    begins, users, bots = begins[is_asked], users[is_asked], bots[is_asked]
     of, block = of[begins], block[begins]
     from_ms = first_ms[of] + (block - 1) * length_ms[of]
     to_ms = np.minimum(from_ms + length_ms[of], last_ms[of])
@@ -258,10 +296,11 @@ def _blocks(
     # A session that opens in the millisecond a span ends may show its end since that span began.
     ended_ms = np.maximum(clocks.earliest_wall_ms(of_set[of], to_ms), started_ms)
     its_bot_ms = to_ms - from_ms
-    session_started_ms = activity.time_ms[sessions.first]
+    spoken = _latest(np.arange(len(activity.step)), activity.step == USER)
+    spoken = np.where(block == 1, spoken[member[begins]], spoken[member[begins] - 1])
     columns = (
         *(
-            session_started_ms[of],
+            openings.started_ms[of],
             block,
             started_ms,
             ended_ms,
@@ -270,15 +309,16 @@ def _blocks(
         ),
         *(users, bots),
     )
-    user_ids, channels = zip(*[names[session] for session in of.tolist()], strict=True)
+    names = [openings.names[session] for session in of.tolist()]
+    user_ids, channels = zip(*names, strict=True) if names else ((), ())
     rows = zip(
         *(column.tolist() for column in columns), user_ids, channels, settles_ms[of].tolist(), strict=True
     )
-    return of, list(map(Block._make, rows))
+    return of, list(map(Block._make, rows)), activity.time_ms[spoken].tolist()
 
 
-def _names(activity: _Activity, sessions: _Sessions, strings: Sequence[str]) -> list[tuple[str, str]]:
-    """User and channel of each session's first user message; in one millisecond, the smaller."""
+def _openings(activity: _Activity, sessions: _Sessions, strings: Sequence[str]) -> _Openings:
+    """With user and channel of each session's first user message; in one millisecond, the smaller."""
     first, of_set, time_ms = sessions.first, activity.of_set, activity.time_ms
     names = []
     of, table = -1, [""]
@@ -299,7 +339,7 @@ def _names(activity: _Activity, sessions: _Sessions, strings: Sequence[str]) -> 
         table = strings[of_set[at]].split("\n")
         _, user_id, channel = min(table[index].split("|") for index in rivals)
         names[session] = (user_id, channel)
-    return names
+    return _Openings(time_ms[first], activity.bot_ms[first], names, np.ones(len(first), np.int64))
 
 
 def _keys(of_set: Ints, time_ms: Ints) -> Ints:

@@ -83,6 +83,20 @@ class PackedFacts:
         """Whether looking through all of it must be avoided."""
         return len(self.facts) > LARGE_FACTS * FACT_BYTES
 
+    def rows(self, place: int = 0) -> Rows:
+        """Those from a place on, in the order in which they came."""
+        return np.frombuffer(bytes(self.facts[place * FACT_BYTES :]), FACT)
+
+    @property
+    def unsaved(self) -> Rows:
+        """Those that were added since the last take."""
+        return self.rows(self.revision - self._new_facts // FACT_BYTES)
+
+    def since(self, place: int, time_ms: int) -> "PackedFacts":
+        """The set of those from a place on that are not older than a time."""
+        rows = self.rows(place)
+        return PackedFacts(rows[times_of(rows) >= time_ms].tobytes(), self.strings)
+
     def unpacked(self) -> FactSet:
         """The same set, to ask for its winners."""
         return FactSet.load(bytes(self.facts), self.strings)

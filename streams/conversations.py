@@ -24,6 +24,7 @@ from sessionizer.bills import Bills, bill_many
 from sessionizer.ids import usage_session_ids
 from sessionizer.packed import NewFacts, PackedFacts, ReadFacts, by_conversation, merge, split, times_of
 from sessionizer.rules import RuleBook, RuleSet
+from sessionizer.tails import Tail, tail_of
 from sinks.ledger import (
     Checkpoint,
     ChunkRow,
@@ -59,7 +60,7 @@ class Conversation:
 
     __slots__ = (
         "facts", "hashes", "is_queued", "kafka_key", "late_before_ms", "record_ids", "settles_ms",
-        "taken_in",
+        "tail", "taken_in",
     )  # fmt: skip
 
     def __init__(self, kafka_key: bytes, facts: PackedFacts) -> None:
@@ -75,6 +76,8 @@ class Conversation:
         self.taken_in = 0
         """The number of the last checkpoint that took it: until that is saved, it must stay in memory."""
         self.is_queued = False
+        self.tail: Tail | None = None
+        """What of it is billed next time, if not all."""
 
     @classmethod
     def restored(cls, kafka_key: bytes, stored: StoredConversation) -> Conversation:
@@ -89,6 +92,11 @@ class Conversation:
         conversation.settles_ms = stored.settles_ms
         conversation.record_ids = stored.record_ids
         return conversation
+
+    @property
+    def blocks_before(self) -> int:
+        """How many blocks its bill leaves out."""
+        return self.tail.blocks if self.tail else 0
 
     def names(self) -> tuple[str, str, str]:
         """The ids of account, bot and conversation."""
@@ -232,7 +240,7 @@ class ConversationShard:
         self, conversations: Sequence[Conversation], settled_before_ms: int, checkpoint: Checkpoint
     ) -> None:
         names = [conversation.names() for conversation in conversations]
-        bills = self._bills(conversations, names)
+        bills = self._bills(conversations, names, settled_before_ms)
         self._write(conversations, names, bills, settled_before_ms, checkpoint)
         for conversation, its_names, settles_ms in zip(conversations, names, bills.settles_ms, strict=True):
             facts, key = conversation.facts, conversation_key(conversation.kafka_key)
@@ -259,10 +267,13 @@ class ConversationShard:
     ) -> None:
         """Write the records that were not told as they are now, and void those that vanished."""
         blocks, ends = bills.blocks, list(accumulate(bills.counts))
-        # When an open session settles is told of its last block alone. The next session has a first block.
+        # When an open session settles is told of its last block alone; the next session has a first block.
+        is_last = [after.block == 1 for after in blocks[1:]] + [True] * bool(blocks)
+        for end in filter(None, ends):
+            is_last[end - 1] = True
         told = [
-            block if after.block == 1 or block.settles_ms < settled_before_ms else block[:-1]
-            for block, after in zip(blocks, blocks[1:] + blocks[:1], strict=True)
+            block if last or block.settles_ms < settled_before_ms else block[:-1]
+            for block, last in zip(blocks, is_last, strict=True)
         ]
         hashes = np.fromiter(map(hash, told), np.int64, len(told)).tobytes()
         ids = [b""] * len(blocks)
@@ -271,7 +282,7 @@ class ConversationShard:
             if conversation.hashes:
                 for at, told_id in enumerate(_told(conversation, now), begin):
                     ids[at] = told_id
-            conversation.hashes = now
+            conversation.hashes = conversation.hashes[: conversation.blocks_before * HASH_BYTES] + now
         untold = [at for at, told_id in enumerate(ids) if not told_id]
         place_of = np.arange(len(conversations)).repeat(bills.counts)[untold].tolist()
         new_ids = usage_session_ids(
@@ -295,34 +306,68 @@ class ConversationShard:
                 )
             )
         for conversation, begin, end in zip(conversations, [0, *ends], ends, strict=False):
-            its_ids = ids[begin:end]
-            if conversation.record_ids:
-                vanished = set(split(conversation.record_ids, ID_BYTES)).difference(its_ids)
-                revision = conversation.facts.revision
-                checkpoint.voids += [VoidRow(session_id, revision) for session_id in sorted(vanished)]
-            conversation.record_ids = b"".join(its_ids)
+            its_ids, before = ids[begin:end], conversation.blocks_before
+            known = split(conversation.record_ids[before * ID_BYTES :], ID_BYTES)
+            revision = conversation.facts.revision
+            checkpoint.voids += [VoidRow(gone, revision) for gone in sorted(set(known).difference(its_ids))]
+            conversation.record_ids = conversation.record_ids[: before * ID_BYTES] + b"".join(its_ids)
+            conversation.tail = tail_of(
+                *(conversation.facts, blocks[begin:end], bills.spoken_ms[begin:end]),
+                *(settled_before_ms, conversation.tail),
+            )
 
-    def _bills(self, conversations: Sequence[Conversation], names: Sequence[tuple[str, str, str]]) -> Bills:
-        """The bills of conversations, those with copies in conflict last."""
+    def _bills(
+        self,
+        conversations: Sequence[Conversation],
+        names: Sequence[tuple[str, str, str]],
+        settled_before_ms: int,
+    ) -> Bills:
+        """The bills of conversations, of some from their tail on; those with copies in conflict come last."""
+        for conversation in conversations:
+            if conversation.tail and not conversation.tail.holds(conversation.facts):
+                conversation.tail = None
+        bills = self._bill(conversations, names)
+        left = [
+            conversation
+            for conversation, end, count in zip(
+                conversations, accumulate(bills.counts), bills.counts, strict=True
+            )
+            if (tail := conversation.tail)
+            and not tail.is_open(bills.blocks[end - count : end], settled_before_ms)
+        ]
+        for conversation in left:
+            conversation.tail = None
+        return self._bill(conversations, names) if left else bills
+
+    def _bill(self, conversations: Sequence[Conversation], names: Sequence[tuple[str, str, str]]) -> Bills:
+        tails = {
+            place: tail for place, conversation in enumerate(conversations) if (tail := conversation.tail)
+        }
 
         def in_force(place: int, earliest_ms: int) -> RuleSet:
             account_id, bot_id, _ = names[place]
+            if place in tails:
+                earliest_ms = tails[place].earliest_ms
             return self._rules.in_force(account_id, bot_id, earliest_ms)
 
         sets = [conversation.facts for conversation in conversations]
+        for place, tail in tails.items():
+            sets[place] = sets[place].since(tail.place, tail.spoken_ms)
         winning = sum(facts.all_win for facts in sets)
-        bills = bill_many(sets[:winning], in_force)
+        bills = bill_many(sets[:winning], in_force, {place: tail.begun for place, tail in tails.items()})
         for place in range(winning, len(sets)):
             facts = sets[place].unpacked()
             blocks, settles_ms = bill(facts, in_force(place, facts.earliest_ms))
             bills.blocks.extend(blocks)
             bills.counts.append(len(blocks))
             bills.settles_ms.append(settles_ms)
+            bills.spoken_ms.extend([0] * len(blocks))
         return bills
 
 
 def _told(conversation: Conversation, hashes: bytes) -> list[bytes]:
     """The ids of the records with these hashes, as far as the ledger was told of each just so; else none."""
-    same = map(eq, split(conversation.hashes, HASH_BYTES), split(hashes, HASH_BYTES))
-    ids = split(conversation.record_ids, ID_BYTES)
+    before = conversation.blocks_before
+    same = map(eq, split(conversation.hashes[before * HASH_BYTES :], HASH_BYTES), split(hashes, HASH_BYTES))
+    ids = split(conversation.record_ids[before * ID_BYTES :], ID_BYTES)
     return [session_id if is_same else b"" for session_id, is_same in zip(ids, same, strict=False)]

@@ -210,7 +210,7 @@ def test_conversations_billed_together_are_billed_as_each_alone(conversations, d
         return rules[place]
 
     if sets:
-        blocks, counts, settles_ms = bill_many(packed, rules_for)
+        blocks, counts, settles_ms, _ = bill_many(packed, rules_for)
         expected = [bill(known, its_rules) for known, its_rules in zip(sets, rules, strict=True)]
         assert counts == [len(one.blocks) for one in expected]
         assert blocks == [block for one in expected for block in one.blocks]

@@ -4,18 +4,28 @@ from collections.abc import Iterable
 from uuid import UUID
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sessionizer import tails
 from sessionizer.bill import bill
-from sessionizer.facts import USER_MESSAGE, FactSet
+from sessionizer.facts import CLOSED, USER_MESSAGE, FactSet
 from sessionizer.packed import Origins, ReadFacts, pack
-from sessionizer.rules import RuleBook
+from sessionizer.rules import RuleBook, RuleSet
 from sinks.ledger import Checkpoint, RecordRow, SourcePartition
 from streams.conversations import ConversationShard
 from tests.sessionizer.test_packed import CONVERSATIONS, batches, read_of
 
 RULES = RuleBook()
+
+
+@pytest.fixture(params=[1, tails.LONG_FACTS], ids=lambda facts: f"long from {facts}", autouse=True)
+def long_conversations(request, monkeypatch):
+    """Long ones and others are billed in different ways."""
+    monkeypatch.setattr(tails, "LONG_FACTS", request.param)
+
+
 SOURCE = SourcePartition("conversation", 0)
 MINUTE_MS = 60_000
 # No fact is so old; or all are late, and what they change is a correction.
@@ -71,19 +81,21 @@ def test_any_split_into_merges_and_takes_writes_the_bill_and_no_record_twice_ali
 
 
 class Talk:
-    """One conversation in a shard: a user's message a minute, so a block for every 15."""
+    """Conversations in a shard: in each a user's message a minute, so a block for every 15."""
 
-    def __init__(self, minutes: int) -> None:
-        self.shard = ConversationShard(0, RULES)
+    def __init__(self, minutes: int, conversations: int = 1, rules: RuleBook = RULES) -> None:
+        self.shard = ConversationShard(0, rules)
+        self.keys = [b"acme|sales|c-%d" % number for number in range(conversations)]
         self.takes = 0
         self.say(range(minutes + 1))
 
-    def say(self, minutes: Iterable[int], settled_before_ms: int = 0) -> Checkpoint:
+    def say(self, minutes: Iterable[int], settled_before_ms: int = 0, kind: int = USER_MESSAGE) -> Checkpoint:
         """What a checkpoint writes after messages in these minutes."""
-        rows = [(minute * MINUTE_MS, USER_MESSAGE, 7 + minute) for minute in minutes]
-        times_ms, kinds, identities = np.array(rows, np.int64).reshape(-1, 3).T
-        facts = pack(times_ms, kinds, identities.astype(np.uint64), np.zeros(len(rows), np.int64))
-        self.shard.keep(SOURCE, ReadFacts(facts, Origins([b"acme|sales|c-1"], ["|u-1|web"])), 0)
+        origins = range(len(self.keys))
+        rows = [(minute * MINUTE_MS, kind, 7 + minute, origin) for origin in origins for minute in minutes]
+        times_ms, kinds, identities, of = np.array(rows, np.int64).reshape(-1, 4).T
+        facts = pack(times_ms, kinds, identities.astype(np.uint64), of)
+        self.shard.keep(SOURCE, ReadFacts(facts, Origins(self.keys, ["|u-1|web"] * len(self.keys))), 0)
         for portion in self.shard.cut():
             self.shard.admit(self.shard.unknown(portion.facts.keys), {})
             self.shard.merge(portion)
@@ -107,6 +119,18 @@ def test_a_message_in_a_long_session_writes_its_last_record_alone():
     assert told(talk.say([102])) == [(7, "open", 117)]
 
 
+def test_each_conversation_of_a_checkpoint_has_last_records_of_its_own():
+    talk = Talk(100, conversations=3)
+    assert told(talk.say([101])) == [(7, "open", 116)] * 3
+
+
+def test_a_conversation_keeps_the_rules_that_were_in_force_when_it_began():
+    lengths = {"idle_timeout_ms": 15 * MINUTE_MS, "handoff_timeout_ms": 60 * MINUTE_MS}
+    later = RuleSet(20 * MINUTE_MS, block_ms=5 * MINUTE_MS, **lengths)
+    talk = Talk(100, rules=RuleBook([RuleSet(0, block_ms=15 * MINUTE_MS, **lengths), later]))
+    assert told(talk.say([101])) == [(7, "open", 116)]
+
+
 def test_a_new_block_writes_the_last_record_before_it_once_more():
     talk = Talk(105)
     assert told(talk.say([106])) == [(7, "open", None), (8, "open", 121)]
@@ -124,6 +148,12 @@ def test_a_session_that_a_message_leaves_settled_is_told_with_all_its_records():
     assert told(talk.say([41], settled_before_ms=57 * MINUTE_MS)) == [
         (block, "final", None) for block in (1, 2, 3)
     ]
+
+
+def test_a_close_behind_the_last_block_makes_the_one_before_the_last():
+    talk = Talk(45)
+    talk.say([47])
+    assert told(talk.say([46], kind=CLOSED)) == [(3, "open", 46), (1, "open", 62)]
 
 
 def test_a_session_that_settled_since_is_left_to_the_ledger_by_what_is_said_in_the_next():
