@@ -22,7 +22,8 @@ REFUSE_GRANTS = """
 create function refuse() returns event_trigger language plpgsql as $$ begin raise 'no grants here'; end $$;
 create event trigger refuse_grants on ddl_command_start when tag in ('GRANT') execute function refuse()"""
 
-RECORDS_OF_0005 = """
+SETTLING = NAMES.index("0007_settle_by_session.sql")
+RECORDS_BEFORE_SETTLING = """
 insert into billing.session_record
   (session_id, kind, account_id, bot_id, user_id, channel, subject_id, session_started_at, block, started_at,
    ended_at, status, revision, algorithm, shard, settles_at_ms)
@@ -134,10 +135,10 @@ async def test_records_left_open_before_sessions_settled_as_a_whole_become_final
     empty_database, connection, monkeypatch
 ):
     with monkeypatch.context() as program:
-        program.setattr("sinks.migrate.migrations", lambda schema: migrations(schema)[:5])
+        program.setattr("sinks.migrate.migrations", lambda schema: migrations(schema)[:SETTLING])
         await migrate(empty_database)
-    await connection.execute(RECORDS_OF_0005)
-    assert _names(await migrate(empty_database)) == NAMES[5:]
+    await connection.execute(RECORDS_BEFORE_SETTLING)
+    assert _names(await migrate(empty_database)) == NAMES[SETTLING:]
     ledger = await PostgresLedger.open(empty_database, algorithm=1)
     worker = await start_worker(ledger)
     final = [
