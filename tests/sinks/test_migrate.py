@@ -22,7 +22,7 @@ REFUSE_GRANTS = """
 create function refuse() returns event_trigger language plpgsql as $$ begin raise 'no grants here'; end $$;
 create event trigger refuse_grants on ddl_command_start when tag in ('GRANT') execute function refuse()"""
 
-SETTLING = NAMES.index("0007_settle_by_session.sql")
+SETTLING = NAMES.index("0009_settle_by_session.sql")
 RECORDS_BEFORE_SETTLING = """
 insert into billing.session_record
   (session_id, kind, account_id, bot_id, user_id, channel, subject_id, session_started_at, block, started_at,
