@@ -46,9 +46,9 @@ with made as (
 ), recorded as (
   insert into billing.session_record
     (session_id, kind, account_id, bot_id, user_id, channel, subject_id, started_at, ended_at, bot_ms,
-     agent_ms, status, revision, algorithm, shard, settles_at_ms)
+     agent_ms, status, revision, algorithm, shard)
   select session_id, kind, account_id, 'sales', 'user-' || n % 1000, 'web', 'conversation-' || n, started_at,
-         started_at + interval '9 minutes', 540000, 0, 'final', 25, 1, 0, 0
+         started_at + interval '9 minutes', 540000, 0, 'final', 25, 1, 0
   from made
 )
 insert into billing.session_record_change
@@ -66,7 +66,8 @@ with invoiced as materialized (
 )
 select (select count(*) from invoiced) as invoiced, (select count(distinct session_id) from invoiced) as once,
        (select count(*) from due) as due,
-       (select count(*) from due left join invoiced i using (session_id) where i.session_id is null) as missing,
+       (select count(*) from due left join invoiced i using (session_id)
+        where i.session_id is null) as missing,
        (select count(*) from invoicing.invoice i where total_minor <> (
           select sum(amount_minor) from invoicing.invoice_line l where l.invoice_id = i.invoice_id
         )) as wrong_totals,
