@@ -120,6 +120,9 @@ class Settings(BaseSettings):
     topic_alert_delivery: KafkaName = Field(
         default="alert-delivery", description="Topic of reports of alert deliveries"
     )
+    topic_rejected_events: KafkaName = Field(
+        default="rejected-events", description="Topic on which producers are told of their rejected events"
+    )
     allowed_lateness_ms: Duration = Field(
         default=10 * MINUTE_MS,
         alias="allowed_lateness",
@@ -379,9 +382,9 @@ def _bounds(field: FieldInfo) -> str:
 
 def _check_together(settings: Settings) -> None:
     """Refuse settings that are each allowed and contradict one another."""
-    names = list(settings.topics.values())
+    names = [*settings.topics.values(), settings.topic_rejected_events]
     if len(set(names)) < len(names):
-        raise WrongSetting(f"QUARTERHOUR_TOPIC_* must be three different topics, not {', '.join(names)}")
+        raise WrongSetting(f"QUARTERHOUR_TOPIC_* must be four different topics, not {', '.join(names)}")
     if settings.kafka_security_protocol.startswith("SASL"):
         for name in ("kafka_sasl_username", "kafka_sasl_password"):
             if getattr(settings, name) is None:

@@ -175,6 +175,19 @@ class DeadLetterRow(NamedTuple):
     """The first dead letter of those that it was replayed from, as topic/partition/offset."""
 
 
+class Rejection(NamedTuple):
+    """What a producer is told of a dead letter."""
+
+    source: SourcePartition
+    offset: int
+    reason: str
+    field: str
+    detail: str
+    account_id: str | None
+    replay_of: str | None
+    recorded_ms: int
+
+
 class OutcomeKey(NamedTuple):
     """What is counted: records of a source partition by outcome; dead letters by reason code too."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -21,6 +21,7 @@ from sinks.ledger import (
     OutcomeKey,
     Position,
     RecordChange,
+    Rejection,
     SourcePartition,
     SourceTopic,
     StoredAlert,
@@ -143,6 +144,15 @@ class PostgresLedger:
             OutcomeKey(SourcePartition(topic, partition), outcome, reason): records
             for topic, partition, outcome, reason, records in rows
         }
+
+    async def rejections(self, sources: Collection[SourcePartition], most: int) -> list[Rejection]:
+        """Of each of these partitions the oldest dead letters not published yet, at most so many."""
+        rows = await self._fetch("rejections", *_columns(list(sources), 2), most)
+        return [Rejection(SourcePartition(topic, partition), *rest) for topic, partition, *rest in rows]
+
+    async def rejections_published(self, ends: Mapping[SourcePartition, int]) -> None:
+        """Remember that the dead letters of these partitions before these offsets have been published."""
+        await self._fetch("rejections_published", *_columns(list(ends), 2), list(ends.values()))
 
     async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:
         """See `Ledger.save`."""

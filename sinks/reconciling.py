@@ -124,20 +124,16 @@ class Snapshot:
         return [dict(row) for row in await self._fetch("rule_sets")]
 
     async def differences(
-        self,
-        only: Filter,
-        stream_topics: Sequence[str],
-        allowed_lateness_ms: int,
-        settle_from_ms: int | None,
+        self, only: Filter, stream_topics: Sequence[str], allowed_lateness_ms: int
     ) -> AsyncIterator[Difference]:
-        """All that statements can tell; `settle_from_ms` says which conversations are looked at."""
+        """All that statements can tell."""
         for name in _OF_ALL if only.is_open else ():
             async for row in self._cursor(name):
                 yield Difference(*row)
         for name in _OF_SOME:
             async for row in self._cursor(name, *only.arguments):
                 yield Difference(*row)
-        filters = (list(stream_topics), allowed_lateness_ms, only.account_id, settle_from_ms)
+        filters = (list(stream_topics), allowed_lateness_ms, *only.arguments)
         async for row in self._cursor("reconcile_statuses", *filters):
             yield Difference(*row)
 

@@ -73,6 +73,11 @@ class Metrics:
             "Batches dropped since the start because they were fetched under an earlier claim.",
             registry=registry,
         )
+        self.rejected_failing = Gauge(
+            "quarterhour_rejected_events_failing_seconds",
+            "For how long rejected events could not be published; meanwhile they wait in the ledger.",
+            registry=registry,
+        )
         self.checkpoint_age = Gauge(
             "quarterhour_checkpoint_age_seconds",
             "Time since the latest checkpoint or, after a claim, since that; 0 without a claim.",

@@ -20,6 +20,7 @@ from streams import sources
 from streams.app import Membership
 from streams.engine import RETRY_SECONDS, OutOfPatience, Plan
 from streams.reading import Contract
+from streams.rejecting import RejectedEvents
 from streams.telemetry import Totals
 from streams.worker import StreamWorker
 
@@ -34,6 +35,7 @@ class Deployment:
     kafka_options: Mapping[str, Any]
     postgres_dsn: str
     topics: Mapping[str, Topic]
+    rejected_topic: str
     group: str
     instance_id: str | None
     session_timeout_ms: int
@@ -74,7 +76,10 @@ async def _prepare(deployment: Deployment, until_drained: bool) -> StreamWorker:
     drain_to: dict[SourcePartition, int] | None = None
     if until_drained:
         drain_to = await patience.with_(lambda: sources.end_offsets(connection, found))
-    return StreamWorker(ledger, _plan(deployment, found, rules), _membership(deployment), found, drain_to)
+    rejected = RejectedEvents(ledger, connection, deployment.rejected_topic)
+    return StreamWorker(
+        ledger, _plan(deployment, found, rules), _membership(deployment), found, drain_to, rejected
+    )
 
 
 async def _open_ledger(dsn: str) -> PostgresLedger:

@@ -17,13 +17,14 @@ from typing import Any, NoReturn, cast
 
 import faust
 
+from schemas.outcomes import Outcome
 from sinks.ledger import Fenced, Position, SourcePartition, SourceTopic, Unreachable
 from sinks.postgres import PostgresLedger
 from streams.app import Membership, Process, new_app
 from streams.conversations import CorruptFacts
 from streams.cursor import BrokenChain
 from streams.dead_letter_limit import TooManyDeadLetters
-from streams.engine import Engine, OutOfPatience, Plan, UnfitAssignment
+from streams.engine import Engine, OutOfPatience, Plan, Saved, UnfitAssignment
 from streams.exits import Exit, leave
 from streams.health import Health, Limits
 from streams.interpreter import give_back_memory, tune_interpreter
@@ -31,6 +32,7 @@ from streams.metrics import Metrics
 from streams.observing import Observer
 from streams.pages import add_pages
 from streams.positions import why_refused
+from streams.rejecting import RejectedEvents
 from streams.sources import WrongTopics, check_answers
 from streams.telemetry import Telemetry
 from streams.transport import BatchConsumer, PositionLost
@@ -67,14 +69,16 @@ class StreamWorker:
         membership: Membership,
         found: Mapping[str, SourceTopic],
         drain_to: Mapping[SourcePartition, int] | None,
+        rejected: RejectedEvents,
     ) -> None:
         self.telemetry = Telemetry()
+        self._rejected = rejected
         self._ledger = ledger
         self._plan = plan
         self._membership = membership
         self._found = found
         self._drain_to = drain_to
-        self._engine = Engine(ledger, plan, self.telemetry.saved, self._confirm_topics)
+        self._engine = Engine(ledger, plan, self._saved, self._confirm_topics)
         self._watchdog = Watchdog()
         # Faust wants a folder of its own; nothing of ours is in it.
         self._folder = TemporaryDirectory(prefix="quarterhour-worker-")
@@ -84,6 +88,7 @@ class StreamWorker:
         self._checkpoints: asyncio.Task[None] | None = None
         self._saves: set[asyncio.Task[None]] = set()
         self._looks: asyncio.Task[None] | None = None
+        self._tellings: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._app = new_app(membership, plan.patience_ms, self._folder.name, self)
         self._add_agent(self._app)
@@ -122,6 +127,7 @@ class StreamWorker:
             number, positions = await self._engine.claim(log_starts)
         self.telemetry.totals.claims += 1
         claim = self._engine.current
+        self._rejected.wake()  # what the owner before did not come to
         log.info("claim %d: %d partitions, owner %s", number, len(positions), claim and claim.owner)
         return number, positions
 
@@ -156,7 +162,7 @@ class StreamWorker:
 
     def end_checkpoints(self) -> None:
         """Save no more: the last checkpoint was that of the hand-over."""
-        for task in (self._checkpoints, *self._saves):
+        for task in (self._checkpoints, self._tellings, *self._saves):
             if task:
                 task.cancel()
 
@@ -202,6 +208,7 @@ class StreamWorker:
         self._watchdog.start()
         self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
         self._looks = asyncio.create_task(self._look_for_ever(), name="looks")
+        self._tellings = asyncio.create_task(self._rejected.run(self.saved_offsets), name="rejected events")
 
     async def _checkpoint_for_ever(self) -> None:
         interval = self._membership.checkpoint_interval_ms / 1000
@@ -232,7 +239,13 @@ class StreamWorker:
                 return
             if await self._is_drained(self._drain_to):
                 self._is_stopping = True
+                await self._rejected.publish(self.saved_offsets())
                 os.kill(os.getpid(), signal.SIGTERM)
+
+    def _saved(self, saved: Saved) -> None:
+        self.telemetry.saved(saved)
+        if any(key.outcome == Outcome.DEAD_LETTER for key in saved.outcomes):
+            self._rejected.wake()
 
     def _follow_fetches(self) -> None:
         """Move the clocks of partitions read to their end."""
@@ -279,6 +292,7 @@ class StreamWorker:
 
     def _measure(self) -> Metrics:
         self.telemetry.measure(self._engine, self._look())
+        self.telemetry.metrics.rejected_failing.set(self._rejected.seconds_failing())
         return self.telemetry.metrics
 
 

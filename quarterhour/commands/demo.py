@@ -23,7 +23,7 @@ from quarterhour.invoice_demo import Invoiced, invoice_traffic
 from quarterhour.lines import decode_line
 from quarterhour.output import TABLE, emit_summary, format_option
 from quarterhour.parts import Parts
-from quarterhour.parts.topics import PARTITIONS, create_topics
+from quarterhour.parts.topics import create_topics, topics_to_create
 from quarterhour.publishing import publish
 from quarterhour.settings import Settings, load_settings
 from quarterhour.traffic import traffic
@@ -116,7 +116,7 @@ async def _demo(
     with console.status("starting Kafka and PostgreSQL (the first time: downloading them)"):
         end_points = await asyncio.to_thread(Parts(settings.home).up, console.print)
         await migrate_all(end_points.postgres_dsn)
-        names = {settings.topics[role]: partitions for role, partitions in PARTITIONS.items()}
+        names = topics_to_create(settings.topics, settings.topic_rejected_events)
         await create_topics(end_points.kafka_brokers, names)
     with console.status(f"generating and publishing {events:,} events"):
         lines = await asyncio.to_thread(

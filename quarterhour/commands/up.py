@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaError
 
 from quarterhour.output import emit, format_option
 from quarterhour.parts import PartFailed, Parts
-from quarterhour.parts.topics import PARTITIONS, create_topics, run
+from quarterhour.parts.topics import create_topics, run, topics_to_create
 from quarterhour.settings import load_settings
 
 
@@ -19,7 +19,7 @@ def command(output_format: str) -> None:
     They need neither Docker nor Java nor root, and run on until `quarterhour down`. The first start downloads
     Kafka (44 MB) to the user's cache folder; later ones take seconds and need no network. Ports are free
     ones, chosen once for each home (QUARTERHOUR_HOME), so that two homes never meet. The database and the
-    three topics are created. Run it as often as you like: what runs already is left alone.
+    four topics are created. Run it as often as you like: what runs already is left alone.
 
     Example:
 
@@ -28,7 +28,7 @@ def command(output_format: str) -> None:
     """
     settings = load_settings()
     endpoints = Parts(settings.home).up(lambda message: click.echo(message, err=True))
-    names = {settings.topics[role]: partitions for role, partitions in PARTITIONS.items()}
+    names = topics_to_create(settings.topics, settings.topic_rejected_events)
     try:
         created = run(create_topics(endpoints.kafka_brokers, names))
     except (KafkaError, TimeoutError) as error:

@@ -65,6 +65,7 @@ def _deployment(settings: Settings) -> "Deployment":
         kafka_options=security_options(settings),
         postgres_dsn=settings.require_postgres_dsn(),
         topics={name: topic for topic, name in settings.topics.items()},
+        rejected_topic=settings.topic_rejected_events,
         group=settings.group,
         instance_id=settings.instance_id,
         session_timeout_ms=settings.session_timeout_ms,

@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 
 # What `quarterhour up` creates; conversation and agent-handoff must agree: a partition is a shard of both.
 PARTITIONS = {Topic.CONVERSATION: 8, Topic.AGENT_HANDOFF: 8, Topic.ALERT_DELIVERY: 4}
+REJECTED_EVENTS_PARTITIONS = 4
 # The clock that the age of an event is measured by must be the broker's.
 TOPIC_CONFIGURATION = {"message.timestamp.type": "LogAppendTime"}
 # Options of `quarterhour.kafka.security_options`; the local parts need none.
@@ -25,6 +26,12 @@ PLAIN: Mapping[str, Any] = MappingProxyType({})
 REQUEST_TIMEOUT_MS = 10_000
 READY_TIMEOUT_S = 30.0
 POLL_S = 0.02
+
+
+def topics_to_create(sources: Mapping[Topic, str], rejected_events: str) -> dict[str, int]:
+    """The topics of a deployment, with how many partitions each gets here."""
+    partitions = {sources[role]: count for role, count in PARTITIONS.items()}
+    return {**partitions, rejected_events: REJECTED_EVENTS_PARTITIONS}
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -8,7 +8,7 @@ import pytest
 from quarterhour.parts import postgres
 from quarterhour.parts.jars import KAFKA_VERSION
 from quarterhour.parts.kafka import PROPERTIES
-from quarterhour.parts.topics import PARTITIONS
+from quarterhour.parts.topics import PARTITIONS, REJECTED_EVENTS_PARTITIONS
 
 COMPOSE = (Path(__file__).parents[2] / "deploy" / "compose.yaml").read_text()
 # Compose has a listener more, for its other services.
@@ -41,3 +41,4 @@ def test_postgres_sorts_and_answers_the_same():
 def test_the_topics_are_the_same():
     for role, partitions in PARTITIONS.items():
         assert f"        create {role} {partitions}\n" in COMPOSE
+    assert f"        create rejected-events {REJECTED_EVENTS_PARTITIONS}\n" in COMPOSE

@@ -1,18 +1,13 @@
 """`quarterhour dead-letters`: listing, showing, mending and replaying, discarding and accepting them."""
 
-import asyncio
 import base64
 import json
-import os
-import sys
-from collections import Counter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from quarterhour.comparing import compare
-from quarterhour.traffic import traffic
 from schemas.topics import Topic, partition_of
+from tests.drills.bad_deploy import WHY, play
 from tests.streams.stage import Json, Stage, event, now_ms, staged
 
 MINUTE_MS = 60_000
@@ -22,14 +17,7 @@ ONE_PARTITION = dict.fromkeys(Topic, 1)
 
 async def dead_letters(stage: Stage, *arguments: str, **settings: str) -> tuple[int | None, list[Json], str]:
     """Run `quarterhour dead-letters`: status, rows and messages."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "quarterhour", "dead-letters", *arguments, "--format", "ndjson"),
-        env={**os.environ, **stage.environment(**settings)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, messages = await process.communicate()
-    return process.returncode, [json.loads(line) for line in output.splitlines()], messages.decode()
+    return await stage.answer("dead-letters", *arguments, **settings)
 
 
 async def rows_of(stage: Stage, *arguments: str, **settings: str) -> list[Json]:
@@ -285,42 +273,17 @@ async def test_the_limit_is_kept_over_restarts_until_an_operator_accepts(stage: 
 async def test_a_bad_deploy_stops_the_worker_and_once_mended_the_bill_is_right(
     kafka_brokers: str, database: str, new_topics: Any, tmp_path: Any
 ) -> None:
-    """With the limits as shipped: a fifth of the records lacks a field from some moment on."""
-    events = list(traffic(30_000, 7, now_ms() - MINUTE_MS))
-    good, after_deploy = events[:14_000], events[14_000:]
-    broken = [
-        changed(line, channel=None) if number % 5 == 0 else line for number, line in enumerate(after_deploy)
-    ]
+    """With the limits as shipped: from some moment on a fifth of the records lacks a field."""
     async with staged(kafka_brokers, database, await new_topics(ONE_PARTITION), tmp_path) as stage:
-        await stage.publish([*good, *broken])
-        worker = stage.start("--until-drained")
-        assert await worker.ended() == 65
-        assert "records are dead letters (DEAD_LETTER_LIMIT_SHARE=0.1)" in worker.log
-        for topic in stage.topics.values():
-            why = ("--why", "release 4.2 forgot the channel", "--actor", "ada", "--confirm")
-            await rows_of(stage, "accept", "--topic", topic, "--until", "now", *why)
-        await stage.drain()
-        lost = sum(1 for number in range(len(broken)) if number % 5 == 0)
-        assert (await stage.outcomes())["dead_letter"] == lost
-        mend = ("replay", "--reason", "missing_field", "--set", 'data.channel="web"')
-        sent = await rows_of(stage, *mend, *why)
-        await stage.drain()
-        assert len(sent) == lost and set((await states(stage)).values()) == {"resolved"}
-        stage.published = [
-            *(line for line in [*good, *broken] if b'"channel"' in line),
-            *(changed(line, channel="web") for line in broken if b'"channel"' not in line),
-        ]
-        records, outcomes = stage.expected()
-        assert await stage.outcomes() == outcomes + Counter(dead_letter=lost)
-        comparison = compare(await stage.records(), records)
-        assert comparison.equal, comparison.report("ledger", "reference of the mended events")
-        acts = await stage.query(
-            "select act, actor, why, count(*)::int from billing.dead_letter_act group by 1, 2, 3 order by 1"
-        )
-        assert [tuple(act) for act in acts] == [
-            (act, "ada", "release 4.2 forgot the channel", count)
-            for act, count in (("accept", 3), ("replay", lost), ("sent", lost))
-        ]
+        report = await play(stage, 40_000, seed=7)
+    assert "records are dead letters (DEAD_LETTER_LIMIT_SHARE=0.1)" in report.stopped
+    assert report.sent == report.broken == 4_000
+    assert report.states == {"resolved": 4_000}
+    assert report.comparison.equal, report.comparison.report("ledger", "reference of the mended events")
+    assert report.outcomes_equal
+    assert report.acts == [
+        (act, "ada", WHY, count) for act, count in (("accept", 3), ("replay", 4_000), ("sent", 4_000))
+    ]
 
 
 def _partition(conversation: str) -> int:

@@ -147,7 +147,7 @@ def test_an_unknown_key_of_the_file_is_refused_by_name(key: str) -> None:
 
 def test_settings_that_contradict_one_another_are_refused(variable: Any) -> None:
     variable("TOPIC_CONVERSATION", "alert-delivery")
-    assert "three different topics" in error_of_loading()
+    assert "four different topics" in error_of_loading()
 
 
 def test_sasl_needs_a_name_and_a_password(variable: Any) -> None:

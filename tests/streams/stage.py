@@ -182,6 +182,17 @@ class Stage:
         assert await worker.ended() == 0, worker.log
         return worker.summary
 
+    async def answer(self, *arguments: str, **settings: str) -> tuple[int | None, list[Json], str]:
+        """Run a command: its status, rows and messages."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *self.program, *arguments, "--format", "ndjson"),
+            env={**os.environ, **self.environment(**settings)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, messages = await process.communicate()
+        return process.returncode, [json.loads(line) for line in output.splitlines()], messages.decode()
+
     async def publish(self, lines: Iterable[bytes]) -> None:
         """Publish as `quarterhour publish --raw` does, and remember."""
         sent = list(lines)
