@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from schemas.outcomes import Outcome
-from schemas.topics import Topic, join_key, partition_of
+from schemas.topics import Topic, join_key, partition_of, partitions_of
 from sessionizer.bill import ALGORITHM, Bill
 from sessionizer.bills import bill_each
 from sessionizer.blocks import Block
 from sessionizer.facts import FACT_BYTES, USER_MESSAGE
 from sessionizer.ids import alert_session_id, usage_session_id, usage_session_ids
-from sessionizer.packed import FACT, PackedFacts, flaw_of, split, times_of
+from sessionizer.packed import FACT, PackedFacts, flaws_of, split, times_of
 from sessionizer.rules import InvalidRules, RuleBook, RuleSet
 from sessionizer.story import block_then
 from sinks.ledger import SourcePartition, SourceTopic
@@ -35,9 +35,9 @@ _ID_BYTES = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT = (
     *("kind", "account_id", "bot_id", "subject_id", "session_started_at", "block", "started_at", "ended_at"),
-    *("bot_ms", "agent_ms", "user_messages", "bot_messages", "user_id", "channel", "settles_at_ms", "shard"),
+    *("bot_ms", "agent_ms", "user_messages", "bot_messages", "user_id", "channel", "shard"),
 )
-_TOLD = _CONTENT[:-2]
+_TOLD = _CONTENT[:-1]
 _STATES = {
     State.LOST: "Kafka's log begins at {start}, so {gone} offsets were lost before they were read",
     State.BEYOND: "Kafka's log ends at {end}, before what was read of it",
@@ -120,16 +120,28 @@ class Reconciliation:
     only: Filter
     compared: Compared = field(default_factory=Compared)
     _book: RuleBook = field(default_factory=RuleBook)
+    _clocks_ms: dict[int, list[int]] = field(default_factory=dict)
     _revisions: int = 0
     _identities: int = 0
     _billed: int = 0
     _further_reports: int = 0
     _newest_ms: dict[SourcePartition, int] = field(default_factory=lambda: defaultdict(int))
 
+    def __post_init__(self) -> None:
+        """Find the clocks of each shard."""
+        for part in self.counted:
+            if part.source.topic in self._stream_topics and part.clock_ms is not None:
+                self._clocks_ms.setdefault(part.source.partition, []).append(part.clock_ms)
+
+    @property
+    def _stream_topics(self) -> list[str]:
+        return [self.topics[Topic.CONVERSATION], self.topics[Topic.AGENT_HANDOFF]]
+
     async def differences(self) -> AsyncIterator[Difference]:
         """All that is not as it must be, as it is found."""
-        stream_topics = [self.topics[Topic.CONVERSATION], self.topics[Topic.AGENT_HANDOFF]]
-        async for difference in self.snapshot.differences(self.only, stream_topics, self.allowed_lateness_ms):
+        async for difference in self.snapshot.differences(
+            self.only, self._stream_topics, self.allowed_lateness_ms, self._settle_from_ms
+        ):
             yield difference
         async for alert in self._alerts():
             yield alert
@@ -150,69 +162,74 @@ class Reconciliation:
 
     async def _usage(self) -> AsyncIterator[Difference]:
         """Every conversation, and the records that its facts yield."""
-        settle_from_ms = None if self.only.from_time is None else _ms(self.only.from_time)
+        shard_count = self._partitions(Topic.CONVERSATION)
         async for batch in self.snapshot.conversations(
-            self.only.account_id, settle_from_ms, MOST_FACTS_AT_ONCE
+            self.only.account_id, self._settle_from_ms, MOST_FACTS_AT_ONCE
         ):
             sound = []
-            for held in batch:
-                flaws = list(self._flaws(held))
-                for flaw in flaws:
-                    yield flaw
-                if not any("fact_chunk" in flaw.table for flaw in flaws):
-                    sound.append(held)
+            sets = [_joined(held.chunks) for held in batch]
+            shards = partitions_of([join_key(*held.names) for held in batch], shard_count)
+            for held, stored, shard, flaw in zip(batch, sets, shards, flaws_of(sets), strict=True):
+                wrong = [*self._wrong_facts(held, flaw)]
+                if not wrong:
+                    sound.append((held, PackedFacts(*stored)))
+                for difference in (*wrong, *self._wrong_conversation(held, shard)):
+                    yield difference
             async for difference in self._bills(sound):
                 yield difference
         if await self.snapshot.count_usage_records(self.only) != self._billed:
             async for surplus in self._surplus():
                 yield surplus
 
-    def _flaws(self, held: HeldConversation) -> Iterator[Difference]:
-        """What is wrong with a conversation and its facts, whatever they yield."""
-        name, kafka_key = "|".join(held.names), join_key(*held.names)
+    def _wrong_conversation(self, held: HeldConversation, shard: int) -> Iterator[Difference]:
+        """What is wrong with a conversation, whatever its facts yield."""
+        name = "|".join(held.names)
         self.compared.conversations += 1
         self._revisions += held.revision
-        if conversation_key(kafka_key) != held.key:
-            yield Difference(
-                "conversation", name, f"stands under the key {held.key.hex()}, which is not its own"
-            )
-        shard = partition_of(kafka_key, self._partitions(Topic.CONVERSATION))
+        if conversation_key(join_key(*held.names)) != held.key:
+            what = f"stands under the key {held.key.hex()}, which is not its own"
+            yield Difference("conversation", name, what)
         if shard != held.shard:
             yield Difference("conversation", name, f"is in shard {held.shard} and belongs in {shard}")
-        count = 0
-        for chunk in held.chunks:
-            count += len(chunk.facts) // FACT_BYTES
-            if not chunk.is_unchanged:
-                what = f"facts up to revision {chunk.revision} were changed after they were written"
-                yield Difference("fact_chunk", name, what)
-            if chunk.revision != count:
-                what = f"facts up to revision {chunk.revision}, and there are {count} of them"
-                yield Difference("fact_chunk", name, what)
-        if count != held.revision:
-            what = f"is at revision {held.revision} and has {count} facts"
-            yield Difference("conversation, fact_chunk", name, what)
         if held.settled and len(held.chunks) > 1:
             what = f"is marked as settled, and its facts are still in {len(held.chunks)} chunks"
             yield Difference("conversation", name, what)
-        if flaw := flaw_of(*_joined(held.chunks)):
+
+    def _wrong_facts(self, held: HeldConversation, flaw: str | None) -> Iterator[Difference]:
+        """Why no bill can be computed from the facts of a conversation."""
+        name, count = "|".join(held.names), 0
+        for chunk in held.chunks:
+            count += len(chunk.facts) // FACT_BYTES
+            upto = f"facts up to revision {chunk.revision}"
+            if not chunk.is_unchanged:
+                yield Difference("fact_chunk", name, f"{upto} were changed after they were written")
+            if chunk.revision != count:
+                yield Difference("fact_chunk", name, f"{upto}, and there are {count} of them")
+        if count != held.revision:
+            what = f"is at revision {held.revision} and has {count} facts"
+            yield Difference("conversation, fact_chunk", name, what)
+        if flaw:
             yield Difference("fact_chunk", name, flaw)
 
-    async def _bills(self, batch: Sequence[HeldConversation]) -> AsyncIterator[Difference]:
+    async def _bills(
+        self, batch: Sequence[tuple[HeldConversation, PackedFacts]]
+    ) -> AsyncIterator[Difference]:
         """What the records of these are, and what they must be."""
-        sets = [PackedFacts(*_joined(held.chunks)) for held in batch]
-        for held, packed in zip(batch, sets, strict=True):
-            self._note(held.shard, packed)
-        bills = bill_each(sets, lambda place, at_ms: self._rules_at(batch[place].names, at_ms))
+        self._note(batch)
+        bills = bill_each(
+            [packed for _, packed in batch],
+            lambda place, at_ms: self._rules_at(batch[place][0].names, at_ms),
+        )
         ids = iter(
             usage_session_ids(
                 (join_key(*held.names), block.session_started_ms, block.block)
-                for held, bill in zip(batch, bills, strict=True)
+                for (held, _), bill in zip(batch, bills, strict=True)
                 for block in bill.blocks
             )
         )
         due = [[next(ids) for _ in bill.blocks] for bill in bills]
         found = await self.snapshot.records([it for its_ids in due for it in its_ids])
-        for held, packed, bill, its_ids in zip(batch, sets, bills, due, strict=True):
+        for (held, packed), bill, its_ids in zip(batch, bills, due, strict=True):
             for difference in self._judge(held, packed, bill, its_ids, found):
                 yield difference
 
@@ -231,7 +248,8 @@ class Reconciliation:
             yield Difference("conversation", name, what)
         if held.record_ids != b"".join(ids):
             yield Difference("conversation", name, "record_ids are not those that its facts yield")
-        for block, session_id in zip(bill.blocks, ids, strict=True):
+        following = [*bill.blocks[1:], None]
+        for block, after, session_id in zip(bill.blocks, following, ids, strict=False):
             row = found.get(session_id)
             times = [_time(block.started_ms), *([row["started_at"]] if row else ())]
             if not any(map(self._is_wanted, times)):
@@ -246,7 +264,11 @@ class Reconciliation:
                 yield Difference("session_record, conversation", key, what)
             self._billed += row["status"] != "void" and row["kind"] == "usage" and self._is_wanted(times[1])
             expected = _expected(held, block)
-            for what in self._wrong(held, packed, block, row, expected):
+            is_last = after is None or after.block == 1
+            for what in (
+                *self._wrong(held, packed, block, row, expected),
+                *self._wrong_settling(held, block, row, is_last),
+            ):
                 yield Difference("session_record", key, what)
 
     def _wrong(
@@ -269,6 +291,14 @@ class Reconciliation:
             yield "is open and bears corrected_at"
         if wrong := self._wrong_revision(held, packed, block, row["revision"], row["status"] == "open"):
             yield wrong
+
+    def _wrong_settling(self, held: HeldConversation, block: Block, row: Any, is_last: bool) -> Iterator[str]:
+        """What is wrong with when a record becomes final: the last one of an open session tells it."""
+        if row["status"] == "open" and self._has_settled(held.shard, block.settles_ms):
+            yield "is open and must be final: its session has settled"
+        settles_ms, expected = row["session_settles_at_ms"], block.settles_ms if is_last else None
+        if settles_ms != expected and (settles_ms is not None or row["status"] == "open"):
+            yield f"session_settles_at_ms is {settles_ms} and must be {expected}"
 
     def _wrong_revision(
         self, held: HeldConversation, packed: PackedFacts, block: Block, revision: int, is_open: bool
@@ -337,7 +367,7 @@ class Reconciliation:
 
     def _wrong_then(self, row: Any, chunks: Sequence[Chunk]) -> str | None:
         facts, strings = _joined(chunks)
-        if flaw_of(facts, strings) or not 1 <= row["revision"] <= len(facts) // FACT_BYTES:
+        if any(flaws_of([(facts, strings)])) or not 1 <= row["revision"] <= len(facts) // FACT_BYTES:
             return f"told of revision {row['revision']}, which its conversation never had"
         if row["session_started_at"] is None or row["block"] is None or row["status"] == "open":
             return "told what no usage record is"
@@ -380,15 +410,27 @@ class Reconciliation:
                 what = f"clock_ms is {part.clock_ms}, before the newest event it read, {newest_ms}"
                 yield Difference("source_partition", _place(part.source), what)
 
-    def _note(self, shard: int, packed: PackedFacts) -> None:
+    def _note(self, batch: Sequence[tuple[HeldConversation, PackedFacts]]) -> None:
         """Remember how many events there are, and the newest of each topic."""
-        rows = np.frombuffer(packed.facts, FACT)
-        self._identities += len(np.unique(rows["identity"]))
+        rows = np.frombuffer(b"".join([packed.facts for _, packed in batch]), FACT)
+        shards = np.repeat([held.shard for held, _ in batch], [packed.revision for _, packed in batch])
         times_ms, is_handoff = times_of(rows), rows["kind"] > USER_MESSAGE
+        for _, packed in batch:
+            self._identities += packed.revision if packed.all_win else len(packed.unpacked().winners())
         for role, of_role in ((Topic.CONVERSATION, ~is_handoff), (Topic.AGENT_HANDOFF, is_handoff)):
-            source = SourcePartition(self.topics[role], shard)
-            newest_ms = int(times_ms.max(initial=0, where=of_role))
-            self._newest_ms[source] = max(self._newest_ms[source], newest_ms)
+            for shard in np.unique(shards[of_role]).tolist():
+                source = SourcePartition(self.topics[role], shard)
+                newest_ms = int(times_ms[of_role & (shards == shard)].max())
+                self._newest_ms[source] = max(self._newest_ms[source], newest_ms)
+
+    @property
+    def _settle_from_ms(self) -> int | None:
+        """Conversations that settle earlier have no record that is asked for."""
+        return None if self.only.from_time is None else _ms(self.only.from_time)
+
+    def _has_settled(self, shard: int, settles_ms: int) -> bool:
+        clocks_ms = self._clocks_ms.get(shard, [0])
+        return settles_ms < min(clocks_ms) - self.allowed_lateness_ms
 
     def _rules_at(self, names: Sequence[str], at_ms: int) -> RuleSet:
         return self._book.in_force(names[0], names[1], at_ms)
@@ -414,9 +456,17 @@ def _wrong_alert(row: Any, names: Sequence[str], shard: int) -> Iterator[str]:
     account_id, bot_id, delivery_id = names
     if alert_session_id(account_id, bot_id, delivery_id) != row["session_id"]:
         yield "is not the id of its delivery"
-    usage_only = ("session_started_at", "block", "bot_ms", "agent_ms", "user_messages", "bot_messages")
-    expected = (row["started_at"], "final", shard, _ms(row["started_at"]), *[None] * len(usage_only))
-    columns = ("ended_at", "status", "shard", "settles_at_ms", *usage_only)
+    usage_only = (
+        "session_started_at",
+        "block",
+        "bot_ms",
+        "agent_ms",
+        "user_messages",
+        "bot_messages",
+        "session_settles_at_ms",
+    )
+    expected = (row["started_at"], "final", shard, *[None] * len(usage_only))
+    columns = ("ended_at", "status", "shard", *usage_only)
     if tuple(map(row.__getitem__, columns)) != expected:
         yield _differing(row, columns, expected)
     if not 1 <= row["revision"] <= row["further"] + 1:
@@ -428,7 +478,7 @@ def _wrong_alert(row: Any, names: Sequence[str], shard: int) -> Iterator[str]:
 
 def _expected(held: HeldConversation, block: Block) -> tuple[Any, ...]:
     """The content of a record, in the order of its columns."""
-    return (*_billed(held.names, block), block.settles_ms, held.shard)
+    return (*_billed(held.names, block), held.shard)
 
 
 def _billed(names: Sequence[str], block: Block) -> tuple[Any, ...]:

@@ -173,7 +173,7 @@ def bill_many(
 def bill_each(sets: Sequence[PackedFacts], rules_of: Callable[[int, int], RuleSet]) -> list[Bill]:
     """Return the bill of each set as `bill_many` takes them, copies in conflict allowed."""
     winning = [place for place, facts in enumerate(sets) if facts.all_win]
-    blocks, counts, settles_ms = bill_many(
+    blocks, counts, settles_ms, _ = bill_many(
         [sets[place] for place in winning], lambda at, earliest_ms: rules_of(winning[at], earliest_ms)
     )
     ends = list(accumulate(counts, initial=0))

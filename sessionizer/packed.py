@@ -284,22 +284,34 @@ def _marks(rows: Rows, places: Ints) -> NDArray[np.uint64]:
     return marks
 
 
-def flaw_of(facts: bytes, strings: str) -> str | None:
-    """Say why these cannot be stored facts and their strings; None if they can."""
-    if not facts or len(facts) % FACT_BYTES:
-        return f"facts of {len(facts)} bytes are not whole ones of {FACT_BYTES}"
-    rows = np.frombuffer(facts, FACT)
-    lines = strings.split("\n")
-    if lines.pop() or any(line.count("|") != 2 for line in lines) or len(set(lines)) < len(lines):
-        return "a table of strings that no facts have"
-    if int(indexes_of(rows).max()) >= len(lines):
+def flaws_of(stored: Sequence[tuple[bytes, str]]) -> list[str | None]:
+    """Say of each of these why they cannot be the facts and strings of a conversation; None if they can."""
+    if stored and not _flaw_of(stored):
+        return [None] * len(stored)
+    return [_flaw_of([its]) for its in stored]
+
+
+def _flaw_of(stored: Sequence[tuple[bytes, str]]) -> str | None:
+    """Say what is wrong with one of them, or may be if they are many: two may hold the same fact."""
+    counts, tables = [], []
+    for facts, strings in stored:
+        if not facts or len(facts) % FACT_BYTES:
+            return f"facts of {len(facts)} bytes are not whole ones of {FACT_BYTES}"
+        lines = strings.split("\n")
+        if lines.pop() or any(line.count("|") != 2 for line in lines) or len(set(lines)) < len(lines):
+            return "a table of strings that no facts have"
+        counts.append(len(facts) // FACT_BYTES)
+        tables.append(len(lines))
+    joined = b"".join([facts for facts, _ in stored])
+    rows = np.frombuffer(joined, FACT)
+    if (indexes_of(rows) >= np.repeat(tables, counts)).any():
         return "a fact leads to a string that is not there"
-    if int(rows["kind"].max()) > HANDOFF_STARTED:
+    if (rows["kind"] > HANDOFF_STARTED).any():
         return "a fact of no known kind"
     times_ms = times_of(rows)
-    if not 0 <= int(times_ms.min()) <= int(times_ms.max()) <= LAST_TIME_MS:
+    if ((times_ms < 0) | (times_ms > LAST_TIME_MS)).any():
         return "a fact of no possible time"
-    if len(set(split(facts, FACT_BYTES))) < len(rows):
+    if len(set(split(joined, FACT_BYTES))) < len(rows):
         return "the same fact twice"
     return None
 

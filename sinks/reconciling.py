@@ -124,16 +124,20 @@ class Snapshot:
         return [dict(row) for row in await self._fetch("rule_sets")]
 
     async def differences(
-        self, only: Filter, stream_topics: Sequence[str], allowed_lateness_ms: int
+        self,
+        only: Filter,
+        stream_topics: Sequence[str],
+        allowed_lateness_ms: int,
+        settle_from_ms: int | None,
     ) -> AsyncIterator[Difference]:
-        """All that statements can tell."""
+        """All that statements can tell; `settle_from_ms` says which conversations are looked at."""
         for name in _OF_ALL if only.is_open else ():
             async for row in self._cursor(name):
                 yield Difference(*row)
         for name in _OF_SOME:
             async for row in self._cursor(name, *only.arguments):
                 yield Difference(*row)
-        filters = (list(stream_topics), allowed_lateness_ms, *only.arguments)
+        filters = (list(stream_topics), allowed_lateness_ms, only.account_id, settle_from_ms)
         async for row in self._cursor("reconcile_statuses", *filters):
             yield Difference(*row)
 

@@ -1,6 +1,6 @@
 -- Alerts, each with how many further reports it has and the first of those. $1, $2, $3: account and start.
 select r.session_id, r.account_id, r.bot_id, r.user_id, r.channel, r.subject_id, r.session_started_at, r.block, r.started_at,
-       r.ended_at, r.bot_ms, r.agent_ms, r.user_messages, r.bot_messages, r.shard, r.settles_at_ms, r.status, r.revision,
+       r.ended_at, r.bot_ms, r.agent_ms, r.user_messages, r.bot_messages, r.shard, r.session_settles_at_ms, r.status, r.revision,
        f.further, f.least_ms, f.least_user_id, f.least_channel
 from billing.session_record r
 cross join lateral (

@@ -7,3 +7,13 @@ union all
 select 'alert_report', session_id::text, 'a further report of no alert'
 from billing.alert_report a
 where not exists (select from billing.session_record r where r.session_id = a.session_id and r.kind = 'alert')
+union all
+select 'dead_letter_act', format('act_number %s', act_number), 'is about no dead letter'
+from billing.dead_letter_act a
+where act <> 'accept' and not exists (
+  select from billing.dead_letter d where (d.topic, d.partition, d."offset") = (a.topic, a.partition, a."offset"))
+union all
+select 'rejected_event_position', format('%s partition %s', e.topic, e.partition),
+       format('stands at %s, past what source_partition says was read', e.next_offset)
+from billing.rejected_event_position e left join billing.source_partition s using (topic, partition)
+where s.next_offset is null or e.next_offset > s.next_offset

@@ -31,7 +31,7 @@ MINUTE_MS = 60_000
 class Corruption(NamedTuple):
     """One row of `table` is struck: `sql` is the statement, with {one} for the condition that picks it.
 
-    `of` says which rows may be picked; `deep` whether only --deep can see it.
+    `of` says which rows may be picked, `picked_from` from which other table; `deep`, if only --deep sees it.
     """
 
     table: str
@@ -39,6 +39,7 @@ class Corruption(NamedTuple):
     sql: str
     of: str = "true"
     deep: bool = True
+    picked_from: str | None = None
 
 
 def changed(table: str, change: str, of: str = "true", deep: bool = True) -> Corruption:
@@ -125,7 +126,7 @@ CORRUPTIONS = [
         for change in (
             *("account_id = 'other'", "bot_id = 'other'", "user_id = 'other'", "channel = 'other'"),
             *("subject_id = 'other'", f"started_at = started_at - {EARLIER}"),
-            *(f"ended_at = ended_at + {EARLIER}", "settles_at_ms = settles_at_ms + 1"),
+            *(f"ended_at = ended_at + {EARLIER}", "session_settles_at_ms = 1"),
             *("shard = shard + 1", "revision = revision + 1", "algorithm = algorithm + 1"),
             "corrected_at = now() + interval '1 hour'",
         )
@@ -140,6 +141,9 @@ CORRUPTIONS = [
         )
         for of in (BILLED, OPEN)
     ],
+    changed(
+        "session_record", "session_settles_at_ms = null", f"{OPEN} and session_settles_at_ms is not null"
+    ),
     changed("session_record", "status = 'open'", BILLED),
     changed("session_record", "status = 'void'", BILLED),
     changed("session_record", "status = 'final'", OPEN),
@@ -199,11 +203,24 @@ CORRUPTIONS = [
         "insert into billing.rule_set (effective_ms, block_ms, idle_timeout_ms, handoff_timeout_ms)"
         " select 1, 60000, 900000, 86400000 from billing.rule_set t where {one}",
     ),
+    changed("dead_letter_act", "why = 'other'"),
+    changed("dead_letter_act", "actor = 'other'"),
+    changed("dead_letter_act", '"offset" = "offset" + 1000000'),
+    Corruption(
+        "rejected_event_position",
+        "ahead of what was read",
+        "insert into billing.rejected_event_position select topic, partition, next_offset + 1"
+        " from billing.source_partition t where {one}"
+        " on conflict (topic, partition) do update set next_offset = excluded.next_offset",
+        READ,
+        picked_from="source_partition",
+    ),
     changed("schema_migration", "sha256 = 'x'", deep=False),
     deleted("schema_migration", deep=False),
     added("schema_migration", "'version', 9999", deep=False),
 ]
-"""Not among them: who owns a partition and when it was claimed or saved, which no bill depends on."""
+"""Not among them, as no bill depends on it: who owns a partition and since when, and how near it is to the
+limit on dead letters. And what leaves no trace: an act on a dead letter that is gone."""
 
 
 async def fill(stage: Stage) -> None:
@@ -214,17 +231,21 @@ async def fill(stage: Stage) -> None:
     for late in (_corrections(now), _returns(now)):
         await stage.publish(late)
         await stage.drain()
+    await run(
+        stage, stage.dsn, "dead-letters", "discard", "--code", "not_json", "--reason", "a test", "--confirm"
+    )
     await stage.publish(one_round(200, SEED + 1, now))
 
 
 async def strike(dsn: str, corruption: Corruption, dice: random.Random) -> None:
     """Corrupt one random row of those that it is of."""
+    table = corruption.picked_from or corruption.table
     connection = await asyncpg.connect(dsn)
     try:
         rows = await connection.fetch(
-            f"select ctid from billing.{corruption.table} t where {corruption.of} order by ctid"
+            f"select ctid from billing.{table} t where {corruption.of} order by ctid"
         )
-        assert rows, f"no row of {corruption.table} where {corruption.of}"
+        assert rows, f"no row of {table} where {corruption.of}"
         block, place = dice.choice(rows)["ctid"]
         status = await connection.execute(corruption.sql.format(one=f"t.ctid = '({block},{place})'"))
         assert status.endswith(" 1"), f"{status}: {corruption}"
@@ -234,9 +255,13 @@ async def strike(dsn: str, corruption: Corruption, dice: random.Random) -> None:
 
 async def reconcile(stage: Stage, dsn: str, *arguments: str) -> Result:
     """Run the command on a ledger."""
-    environment = {**stage.environment(), "QUARTERHOUR_POSTGRES_DSN": dsn}
-    runner = CliRunner(env=environment)
-    return await asyncio.to_thread(runner.invoke, main, ["reconcile", "--format", "ndjson", *arguments])
+    return await run(stage, dsn, "reconcile", "--format", "ndjson", *arguments)
+
+
+async def run(stage: Stage, dsn: str, *arguments: str) -> Result:
+    """Run a command on this stage, and on this ledger."""
+    runner = CliRunner(env={**stage.environment(), "QUARTERHOUR_POSTGRES_DSN": dsn})
+    return await asyncio.to_thread(runner.invoke, main, arguments, catch_exceptions=False)
 
 
 def differences(result: Result) -> list[dict[str, str]]:
