@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -255,36 +256,31 @@ class Reconciliation:
             if not any(map(self._is_wanted, times)):
                 continue
             self.compared.records += 1
-            key = f"{name} {session_id.hex()}"
             if row is None:
-                yield Difference("session_record", key, "is missing: its facts yield it")
-                continue
-            if held.settled and row["status"] == "open":
-                what = "is open, and its conversation is marked as settled"
-                yield Difference("session_record, conversation", key, what)
-            self._billed += row["status"] != "void" and row["kind"] == "usage" and self._is_wanted(times[1])
-            expected = _expected(held, block)
-            is_last = after is None or after.block == 1
-            for what in (
-                *self._wrong(held, packed, block, row, expected),
-                *self._wrong_settling(held, block, row, is_last),
-            ):
-                yield Difference("session_record", key, what)
+                wrong = ["is missing: its facts yield it"]
+            else:
+                is_billed = row["status"] != "void" and row["kind"] == "usage"
+                self._billed += is_billed and self._is_wanted(row["started_at"])
+                is_last = after is None or after.block == 1
+                wrong = [
+                    *self._wrong(held, packed, block, row),
+                    *self._wrong_settling(held, block, row, is_last),
+                ]
+            for what in wrong:
+                yield Difference("session_record", f"{name} {UUID(bytes=session_id)}", what)
 
-    def _wrong(
-        self, held: HeldConversation, packed: PackedFacts, block: Block, row: Any, expected: tuple[Any, ...]
-    ) -> Iterator[str]:
+    def _wrong(self, held: HeldConversation, packed: PackedFacts, block: Block, row: Any) -> Iterator[str]:
         """What is wrong with a record, in words."""
         if row["status"] == "void":
             yield "is void, and its facts yield it"
             return
+        expected = (*_billed(held.names, block), held.shard)
         if tuple(map(row.__getitem__, _CONTENT)) != expected:
-            by = (
-                ""
-                if row["algorithm"] == ALGORITHM
-                else f" (by algorithm {ALGORITHM}; it is by {row['algorithm']})"
+            what = _differing(row, _CONTENT, expected)
+            is_ours = row["algorithm"] == ALGORITHM
+            yield (
+                what if is_ours else f"{what}; it is by algorithm {row['algorithm']}, and this is {ALGORITHM}"
             )
-            yield _differing(row, _CONTENT, expected) + by
         if not 1 <= row["algorithm"] <= ALGORITHM:
             yield f"algorithm is {row['algorithm']}, and the newest is {ALGORITHM}"
         if row["status"] == "open" and row["corrected_at"]:
@@ -296,6 +292,8 @@ class Reconciliation:
         """What is wrong with when a record becomes final: the last one of an open session tells it."""
         if row["status"] == "open" and self._has_settled(held.shard, block.settles_ms):
             yield "is open and must be final: its session has settled"
+        if row["status"] == "open" and held.settled:
+            yield "is open, and its conversation is marked as settled"
         settles_ms, expected = row["session_settles_at_ms"], block.settles_ms if is_last else None
         if settles_ms != expected and (settles_ms is not None or row["status"] == "open"):
             yield f"session_settles_at_ms is {settles_ms} and must be {expected}"
@@ -331,7 +329,7 @@ class Reconciliation:
                 session_id = row["session_id"].bytes
                 if session_id not in split(held.get(key, b""), _ID_BYTES):
                     what = "is there, and its conversation does not have it"
-                    yield Difference("session_record", f"{'|'.join(its_names)} {session_id.hex()}", what)
+                    yield Difference("session_record", f"{'|'.join(its_names)} {row['session_id']}", what)
 
     async def _alerts(self) -> AsyncIterator[Difference]:
         """Alerts against their reports."""
@@ -345,7 +343,7 @@ class Reconciliation:
                 source = SourcePartition(self.topics[Topic.ALERT_DELIVERY], shard)
                 self._newest_ms[source] = max(self._newest_ms[source], _ms(row["started_at"]))
                 for what in _wrong_alert(row, names, shard):
-                    key = f"{'|'.join(names)} {row['session_id'].bytes.hex()}"
+                    key = f"{'|'.join(names)} {row['session_id']}"
                     yield Difference("session_record, alert_report", key, what)
 
     async def _superseded(self) -> AsyncIterator[Difference]:
@@ -476,12 +474,8 @@ def _wrong_alert(row: Any, names: Sequence[str], shard: int) -> Iterator[str]:
         yield "a further report of it is its first"
 
 
-def _expected(held: HeldConversation, block: Block) -> tuple[Any, ...]:
-    """The content of a record, in the order of its columns."""
-    return (*_billed(held.names, block), held.shard)
-
-
 def _billed(names: Sequence[str], block: Block) -> tuple[Any, ...]:
+    """The content of a record but for its shard, in the order of its columns."""
     return (
         *("usage", *names, _time(block.session_started_ms), block.block),
         *(_time(block.started_ms), _time(block.ended_ms), block.bot_ms, block.agent_ms),
@@ -498,7 +492,7 @@ def _differing(row: Any, columns: Sequence[str], expected: Sequence[Any]) -> str
 
 
 def _of_change(row: Any, what: str) -> Difference:
-    key = f"position {row['position']}: {'|'.join(_names(row))} {row['session_id'].bytes.hex()}"
+    key = f"position {row['position']}: {'|'.join(_names(row))} {row['session_id']}"
     return Difference("session_record_change", key, what)
 
 

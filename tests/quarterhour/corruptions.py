@@ -6,6 +6,7 @@
 import asyncio
 import json
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -273,6 +274,11 @@ def differences(result: Result) -> list[dict[str, str]]:
     ]
 
 
+def names(difference: dict[str, str], table: str) -> bool:
+    """Whether a difference names a table, and not only one whose name begins so."""
+    return bool(re.search(rf"\b{table}\b", f"{difference['table']} {difference['what']}"))
+
+
 def _reports(now: int) -> list[bytes]:
     return [
         event("delivered", now - minutes * MINUTE_MS, f"twice-{number}", user_id=user_id)
@@ -322,9 +328,9 @@ async def _strike_all(parts: Parts, folder: Path) -> int:
             await strike(dsn, corruption, random.Random(number))
             result = await reconcile(stage, dsn, *(["--deep"] if corruption.deep else []))
             found = differences(result)
-            named = [it for it in found if corruption.table in it["table"] + it["what"]]
+            named = [it for it in found if names(it, corruption.table)]
             missed += result.exit_code != 1 or not named
-            said = (named or found)[0]
+            said = max(named or found, key=lambda it: it["table"] == corruption.table)
             print(
                 f"| `{corruption.table}` | {' '.join(corruption.what.split())} | {result.exit_code} | "
                 f"{'yes' if named else 'no'} | {said['table']}: {said['key']}: {said['what']} |".replace(

@@ -16,6 +16,7 @@ from tests.quarterhour.corruptions import (
     Corruption,
     a_real_ledger,
     differences,
+    names,
     reconcile,
     strike,
 )
@@ -61,7 +62,7 @@ async def test_a_row_that_was_corrupted_is_named(
     await strike(dsn, corruption, dice)
     result = await reconcile(filled, dsn, *(["--deep"] if corruption.deep else []))
     assert result.exit_code == 1, result.output
-    assert any(corruption.table in found["table"] + found["what"] for found in differences(result))
+    assert any(names(found, corruption.table) for found in differences(result)), result.output
 
 
 async def test_every_table_of_the_ledger_is_corrupted(filled: Stage) -> None:
