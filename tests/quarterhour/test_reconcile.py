@@ -11,8 +11,10 @@ import pytest_asyncio
 
 from quarterhour.parts import Parts
 from quarterhour.parts.topics import end_offsets
+from tests.drills.load import one_round
 from tests.quarterhour.corruptions import (
     CORRUPTIONS,
+    SEED,
     Corruption,
     a_real_ledger,
     differences,
@@ -124,6 +126,22 @@ async def test_a_ledger_that_began_in_the_middle_of_a_log_is_right(stage: Stage)
     assert result.exit_code == 0, result.output
     (row,) = (row for row in rows_of(result) if row.get("from"))
     assert (row["from"], row["to"], row["read"], row["fact"]) == (3, 5, 2, 2)
+
+
+async def test_a_ledger_that_is_being_written_agrees_with_itself_at_every_moment(stage: Stage) -> None:
+    lines = list(one_round(6_000, SEED + 2, now_ms()))
+    worker = stage.start()
+    for at in range(0, len(lines), 1_000):
+        await stage.publish(lines[at : at + 1_000])
+        result = await reconcile(stage, stage.dsn, "--deep")
+        assert result.exit_code == 0, result.output
+    worker.kill()
+    assert (await reconcile(stage, stage.dsn, "--deep")).exit_code == 0
+    stage.start()
+    await stage.drained()
+    result = await reconcile(stage, stage.dsn, "--deep")
+    assert result.exit_code == 0, result.output
+    assert next(row for row in rows_of(result) if row.get("topic") == "in all")["read"] == 6_000
 
 
 async def test_filters_need_deep(stage: Stage) -> None:
