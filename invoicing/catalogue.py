@@ -293,11 +293,6 @@ def plan_of(stored: str | Mapping[str, Any]) -> Plan:
     return _validated(Plan, json.loads(stored) if isinstance(stored, str) else dict(stored))
 
 
-def terms_of(stored: str | Mapping[str, Any]) -> Terms:
-    """Read the terms of a plan back from its fingerprint."""
-    return plan_of(stored).terms
-
-
 def is_upgrade(before: Terms, to: Terms) -> bool:
     """Tell whether the second costs more by the second, of two in the same currency; a month is 1/12 year."""
     return _price_per_month(to) > _price_per_month(before)
