@@ -6,6 +6,7 @@ facts, and what consumers were told against both. Reads through `sinks.reconcili
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,7 @@ from sessionizer.facts import FACT_BYTES, USER_MESSAGE
 from sessionizer.ids import alert_session_id, usage_session_id, usage_session_ids
 from sessionizer.packed import FACT, PackedFacts, flaws_of, split, times_of
 from sessionizer.rules import InvalidRules, RuleBook, RuleSet
-from sessionizer.story import block_then
+from sessionizer.story import MOST_FACTS_BILLED, block_then
 from sinks.ledger import SourcePartition, SourceTopic
 from sinks.reconciling import Chunk, Counted, Difference, Filter, HeldConversation, Snapshot
 from streams.conversations import conversation_key
@@ -305,18 +306,18 @@ class Reconciliation:
         written = [chunk.revision for chunk in held.chunks]
         if not 1 <= revision <= packed.revision:
             return f"revision is {revision}, and there are {packed.revision} facts"
-        if revision > written[0] and revision not in written:
+        place = bisect_left(written, revision)
+        if place and written[place] != revision:
             return f"revision is {revision}, and no checkpoint wrote that many facts"
-        if not is_open or written == [revision]:
-            return None  # consumers were told of it with its revision, or there is nothing to choose from
+        if not is_open or packed.revision * len(held.record_ids) > MOST_FACTS_BILLED * _ID_BYTES:
+            return None  # consumers were told of it with its revision, or there is too much to bill again
         then = partial(
             block_then, packed, self._rules_of(held.names), (block.session_started_ms, block.block)
         )
         if then(revision) != block._replace(settles_ms=0):
             return f"revision is {revision}, and the record has changed since"
-        before = [it for it in written if it < revision]
-        if before and then(before[-1]) == then(revision):
-            return f"revision is {revision}, and the record has not changed since {before[-1]}"
+        if place and then(written[place - 1]) == then(revision):
+            return f"revision is {revision}, and the record has not changed since {written[place - 1]}"
         return None
 
     async def _surplus(self) -> AsyncIterator[Difference]:

@@ -23,6 +23,8 @@ from sinks.statements import statement
 
 CONVERSATIONS_AT_ONCE = 4_000
 ROWS_AT_ONCE = 10_000
+CHANGES_AT_ONCE = 500
+"""Of those that were superseded: each needs all facts of its conversation."""
 # Its snapshot holds no one up, and between two batches bills are computed.
 _IDLE_LIMIT = "set local idle_in_transaction_session_timeout = '10min'"
 
@@ -184,7 +186,7 @@ class Snapshot:
 
     async def superseded(self, only: Filter) -> AsyncIterator[list[asyncpg.Record]]:
         """What consumers were told of records and then told otherwise."""
-        async for rows in self._batches("reconcile_superseded", CONVERSATIONS_AT_ONCE, *only.arguments):
+        async for rows in self._batches("reconcile_superseded", CHANGES_AT_ONCE, *only.arguments):
             yield rows
 
     async def chunks(self, keys: Collection[bytes]) -> dict[bytes, list[Chunk]]:

@@ -17,10 +17,10 @@ from tests.quarterhour.corruptions import (
     SEED,
     Corruption,
     a_real_ledger,
+    corrupted,
     differences,
     names,
     reconcile,
-    strike,
 )
 from tests.streams.stage import Stage, event, now_ms
 
@@ -58,11 +58,10 @@ async def test_a_right_ledger_agrees_with_itself_and_with_kafka(filled: Stage) -
     "corruption", CORRUPTIONS, ids=lambda it: f"{it.table}-{' '.join(it.what.split())[:60]}"
 )
 async def test_a_row_that_was_corrupted_is_named(
-    filled: Stage, new_database: Any, dice: random.Random, corruption: Corruption
+    filled: Stage, dice: random.Random, corruption: Corruption
 ) -> None:
-    dsn = await new_database(filled.dsn.rpartition("/")[2])
-    await strike(dsn, corruption, dice)
-    result = await reconcile(filled, dsn, *(["--deep"] if corruption.deep else []))
+    async with corrupted(filled.dsn, corruption, dice):
+        result = await reconcile(filled, filled.dsn, *(["--deep"] if corruption.deep else []))
     assert result.exit_code == 1, result.output
     assert any(names(found, corruption.table) for found in differences(result)), result.output
 
