@@ -3,6 +3,7 @@
 `python -m tests.quarterhour.corruptions` strikes each and prints what `quarterhour reconcile` says of it.
 """
 
+import argparse
 import asyncio
 import json
 import random
@@ -344,13 +345,18 @@ async def _strike_all(parts: Parts, folder: Path) -> int:
 
 
 def _main() -> None:
+    parser = argparse.ArgumentParser(description="Corrupt one row of every table, in every way that matters.")
+    parser.add_argument(
+        "--home", type=Path, help="where the parts are, and stay up (default: a folder of its own)"
+    )
+    home = parser.parse_args().home
     folder = Path(tempfile.mkdtemp())
-    parts = Parts(Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "home")
+    parts = Parts(home or folder / "home")
     parts.up()
     try:
         missed = asyncio.run(_strike_all(parts, folder))
     finally:
-        if len(sys.argv) == 1:
+        if home is None:
             parts.down(wipe=True)
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(bool(missed))
