@@ -130,6 +130,11 @@ class DeadLetters:
         rows = await self._fetch("dead_letter_history", *letter, str(letter))
         return [Act(**{**row, "change": json.loads(row["change"])}) for row in map(dict, rows)]
 
+    async def audit(self) -> list[dict[str, Any]]:
+        """Who did what, when and why, about all of them: acts alike together."""
+        rows = await self._fetch("dead_letter_audit")
+        return [{**row, "change": json.loads(row["change"])} for row in map(dict, rows)]
+
     async def asked_to_replay(self, letters: Sequence[LetterId], hand: Hand) -> None:
         """Keep that these are about to be produced again."""
         await self._add("replay", letters, [(None, None, None)] * len(letters), hand)

@@ -35,6 +35,7 @@ SHOWN = ["id", "reason", "field", "detail", "account_id", "state", "recorded_at"
 SHOWN_COUNTS = ["reason", "state", "dead_letters", "accounts", "first_at", "last_at", "what_to_do"]
 SHOWN_PLANS = ["reason", "act", "still", "dead_letters", "first_id"]
 SHOWN_HISTORY = ["acted_at", "id", "act", "actor", "why", "change", "sent_as"]
+SHOWN_AUDIT = ["first_at", "last_at", "act", "acts", "actor", "why", "change", "until"]
 SHOWN_ACCEPTED = ["topic", "partition", "until"]
 MAX_SHOWN_CHARACTERS = 4_000
 NOW = "now"
@@ -328,6 +329,26 @@ def accept(
     _with_letters(accepting)
 
 
+@command.command()
+@format_option
+def audit(output_format: str) -> None:
+    """Show who did what about dead letters, when and why.
+
+    Acts alike stand together. `replay` was asked for, `sent` is what Kafka acknowledged then; `until` is the
+    offset that an `accept` was for. `quarterhour dead-letters show` tells what was done about one.
+
+    Example:
+
+    \b
+      quarterhour dead-letters audit
+    """
+
+    async def auditing(letters: DeadLetters) -> None:
+        _emit_acts(map(_audit_row, await letters.audit()), SHOWN_AUDIT, output_format)
+
+    _with_letters(auditing)
+
+
 class _Report:
     """What is done, or would be: a line each, or a table of how many."""
 
@@ -448,6 +469,10 @@ def _count_row(row: Mapping[str, Any]) -> Row:
     }
 
 
+def _audit_row(row: Mapping[str, Any]) -> Row:
+    return {**row, "first_at": _time(row["first_at"]), "last_at": _time(row["last_at"])}
+
+
 def _replay_row(planned: Replay) -> Row:
     return {
         "id": str(planned.letter.id),
@@ -494,8 +519,14 @@ def _emit_letter(details: Row, output_format: str) -> None:
         return
     shown = {name: value for name, value in details.items() if name not in ("history", "value_base64")}
     emit(TABLE, [{"dead letter": name, "": _cell(value)} for name, value in shown.items()])
-    history = [{**act, "change": json.dumps(act["change"], ensure_ascii=False)} for act in details["history"]]
-    emit(TABLE, history, SHOWN_HISTORY)
+    _emit_acts(details["history"], SHOWN_HISTORY, output_format)
+
+
+def _emit_acts(acts: Iterable[Row], shown: list[str], output_format: str) -> None:
+    """Show acts; in a table too, the values that were set are as they were given: JSON."""
+    if output_format == TABLE:
+        acts = [{**act, "change": _cell(act["change"])} for act in acts]
+    emit(output_format, acts, shown)
 
 
 def _cell(value: object) -> str:

@@ -80,9 +80,7 @@ async def play(stage: Stage, events: int, seed: int) -> Report:
     records, outcomes = stage.expected()
     outcomes["dead_letter"] += len(broken)
     counts = await _done(stage, "list", "--count")
-    acts = await stage.query(
-        "select act, actor, why, count(*)::int from billing.dead_letter_act group by 1, 2, 3 order by 1"
-    )
+    audit = await _done(stage, "audit")
     return Report(
         stopped,
         len(broken),
@@ -90,7 +88,7 @@ async def play(stage: Stage, events: int, seed: int) -> Report:
         {row["state"]: row["dead_letters"] for row in counts},
         compare(await stage.records(), records),
         await stage.outcomes() == outcomes,
-        [tuple(act) for act in acts],
+        [(row["act"], row["actor"], row["why"], row["acts"]) for row in audit],
     )
 
 

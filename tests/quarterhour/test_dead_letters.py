@@ -151,6 +151,13 @@ async def test_mended_and_replayed_ones_are_billed_once_and_the_audit_says_who_d
         ("sent", False, "twice"),
     ]
     assert all(act["change"] == {"data.channel": "web"} for act in shown["history"])
+    audit = await rows_of(stage, "audit")
+    assert [(row["act"], row["acts"], row["why"]) for row in audit] == [
+        ("replay", 5, "release 4.2"),
+        ("sent", 5, "release 4.2"),
+        ("replay", 1, "twice"),
+        ("sent", 1, "twice"),
+    ]
     assert [act["sent_as"] for act in shown["history"]][1::2] == [done[0]["sent_as"], again[0]["sent_as"]]
     topic, partition, offset = done[0]["sent_as"].split("/")
     sent = (await records_of(stage, Topic.CONVERSATION, int(partition)))[int(offset)]
@@ -221,6 +228,8 @@ async def test_discarded_ones_are_left_alone_and_a_resolved_one_is_not_discarded
     (shown,) = await rows_of(stage, "show", found[0]["id"])
     assert [(act["act"], act["why"]) for act in shown["history"]] == [("discard", "a load test")]
     (letter,) = await rows_of(stage, "list", "--state", "open")
+    await rows_of(stage, "discard", letter["id"], "--reason", "by mistake", "--confirm")
+    assert (await states(stage))[letter["id"]] == "discarded"
     await rows_of(stage, "replay", letter["id"], "--set", 'data.channel="web"', "--why", "y", "--confirm")
     await stage.drain()
     status, _, messages = await dead_letters(stage, "discard", letter["id"], "--reason", "z", "--confirm")
@@ -282,7 +291,9 @@ async def test_a_bad_deploy_stops_the_worker_and_once_mended_the_bill_is_right(
     assert report.comparison.equal, report.comparison.report("ledger", "reference of the mended events")
     assert report.outcomes_equal
     assert report.acts == [
-        (act, "ada", WHY, count) for act, count in (("accept", 3), ("replay", 4_000), ("sent", 4_000))
+        *[("accept", "ada", WHY, 1)] * 3,
+        ("replay", "ada", WHY, 4_000),
+        ("sent", "ada", WHY, 4_000),
     ]
 
 

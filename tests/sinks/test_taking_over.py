@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from sinks.dead_letters import Hand, LetterId, State, open_dead_letters
 from sinks.ledger import Fenced, OutcomeKey, Position, Refused, SourcePartition, SourceTopic
 from sinks.taking_over import PassOver, ReadAnew, TakeOver, take_over
 from tests.sinks.builders import MESSAGES, dead_letter, start_worker
@@ -56,6 +57,27 @@ async def test_the_new_topic_may_have_a_dead_letter_at_an_offset_of_the_old(
     again = await start_worker(ledger)
     await ledger.save(again.checkpoint(4, dead_letters=[dead_letter(0)]))
     assert [letter.offset for letter in await inspect.dead_letters()] == [0, 0]
+
+
+async def test_acts_stay_with_the_dead_letters_of_the_old_topic(ledger, inspect, database, worker):
+    old, root = LetterId(*MESSAGES, 0), f"{TOPIC}/0/0"
+    await ledger.save(worker.checkpoint(2, dead_letters=[dead_letter(4, replay_of=root)]))
+    async with open_dead_letters(database) as letters:
+        await letters.sent({old: LetterId(*MESSAGES, 4)}, Hand("ada", "a test"))
+        await letters.accept({MESSAGES: 6}, Hand("ada", "a test"))
+        before = await letters.letters([old])
+        await take_over(database, _anew(worker))
+        again = await start_worker(ledger)
+        await ledger.save(again.checkpoint(4, dead_letters=[dead_letter(0)]))
+        assert again.positions[MESSAGES].accepted_offset == 0
+        first, then, new = [
+            (letter.id, letter.state, letter.replay_of, letter.again)
+            for letter in await letters.letters([LetterId(ASIDE, 0, 0), LetterId(ASIDE, 0, 4), old])
+        ]
+    assert (before[0].state, before[0].again) == (State.REPLAYED, f"{TOPIC}/0/4")
+    assert first == (LetterId(ASIDE, 0, 0), State.REPLAYED, None, f"{ASIDE}/0/4")
+    assert then == (LetterId(ASIDE, 0, 4), State.OPEN, f"{ASIDE}/0/0", None)
+    assert new == (old, State.OPEN, None, None)
 
 
 async def test_a_ledger_that_has_moved_meanwhile_is_left_as_it_is(ledger, inspect, database, worker):

@@ -83,6 +83,9 @@ async def test_each_is_told_once_with_reason_field_and_position_by_account(stage
         assert rejected["id"] == f"{data['topic']}/{data['partition']}/{data['offset']}"
     await stage.drain(topic_rejected_events=topic)
     assert len(await published(stage, topic)) == 3, "the next owner tells nothing again"
+    await stage.publish(BAD)
+    await stage.drain(topic_rejected_events=topic)
+    assert ids(await published(stage, topic)) == sorted(await letters(stage))
 
 
 async def test_what_a_killed_worker_did_not_come_to_is_told_by_the_next_owner(
