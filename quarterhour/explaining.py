@@ -32,6 +32,7 @@ KIND_NAMES = {
     HANDOFF_STARTED: "handoff started",
     HANDOFF_ENDED: "handoff ended",
 }
+_SHOWN_AS_THEY_ARE = ("block", "bot_ms", "agent_ms", "user_messages", "bot_messages", "user_id", "channel")
 _AUTHORS = {USER_MESSAGE: "user", BOT_MESSAGE: "bot"}
 
 
@@ -137,18 +138,11 @@ def explain(history: History, lines: Iterable[bytes] | None) -> Explanation:
 
 def billed(block: Block) -> dict[str, Any]:
     """The fields of a block as its session record shows them."""
-    return {
-        "session_started_at": format_time_ms(block.session_started_ms),
-        "block": block.block,
-        "started_at": format_time_ms(block.started_ms),
-        "ended_at": format_time_ms(block.ended_ms),
-        "bot_ms": block.bot_ms,
-        "agent_ms": block.agent_ms,
-        "user_messages": block.user_messages,
-        "bot_messages": block.bot_messages,
-        "user_id": block.user_id,
-        "channel": block.channel,
+    fields = block._asdict()
+    times = {
+        f"{name}_at": format_time_ms(fields[f"{name}_ms"]) for name in ("session_started", "started", "ended")
     }
+    return times | {name: fields[name] for name in _SHOWN_AS_THEY_ARE}
 
 
 def as_object(explanation: Explanation) -> dict[str, Any]:
