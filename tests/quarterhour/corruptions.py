@@ -336,8 +336,8 @@ async def _strike_all(parts: Parts, folder: Path) -> int:
             missed += result.exit_code != 1 or not named
             said = max(named or found, key=lambda it: it["table"] == corruption.table)
             what, caught = " ".join(corruption.what.split()), "yes" if named else "no"
-            said_text = ": ".join(said.values()).replace("|", "/")
-            print(f"| `{corruption.table}` | {what} | {result.exit_code} | {caught} | {said_text} |")
+            line = ": ".join(said[part] for part in ("table", "key", "what")).replace("|", "/")
+            print(f"| `{corruption.table}` | {what} | {result.exit_code} | {caught} | {line} |")
         clean = await reconcile(stage, stage.dsn, "--deep")
         assert clean.exit_code == 0, clean.output
     print(f"\n{len(CORRUPTIONS)} corruptions, {missed} not caught by name")
