@@ -102,7 +102,7 @@ def _billed(record: SessionRecord) -> Iterator[str]:
 def _reports(explanation: Explanation) -> Iterator[str]:
     yield from ("", f"Reports of this delivery: {len(explanation.reports)}. Only the first is billed.")
     rows = [
-        (_time(time_ms), f"user {user_id}", f"channel {channel}", "" if place else "the first: billed")
+        (_time(time_ms), user_id, channel, "" if place else "the first: billed")
         for place, (time_ms, user_id, channel) in enumerate(explanation.reports)
     ]
     yield from _table(("time", "user", "channel", ""), rows)

@@ -50,14 +50,14 @@ _STATES = {
 
 @dataclass
 class Compared:
-    """How much was looked at."""
+    """How much was looked at; superseded are changes that consumers were told and then told otherwise."""
 
     partitions: int = 0
     conversations: int = 0
     facts: int = 0
     records: int = 0
     alerts: int = 0
-    changes: int = 0
+    superseded: int = 0
 
 
 def judge_partitions(counted: Iterable[Counted]) -> Iterator[Difference]:
@@ -350,7 +350,7 @@ class Reconciliation:
     async def _superseded(self) -> AsyncIterator[Difference]:
         """What consumers were told, and then told otherwise, was right by the facts of its time."""
         async for rows in self.snapshot.superseded(self.only):
-            self.compared.changes += len(rows)
+            self.compared.superseded += len(rows)
             usage = [row for row in rows if row["kind"] == "usage"]
             keys = [conversation_key(join_key(*_names(row))) for row in usage]
             chunks = await self.snapshot.chunks(set(keys))
