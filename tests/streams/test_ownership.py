@@ -113,7 +113,8 @@ async def _has_read(observer: Observer, worker: WorkerProcess) -> bool:
 
 
 def _worker_of(owner: str, workers: list[WorkerProcess]) -> str:
-    return next(worker.name for worker in workers if owner in worker.owners)
+    """Its name; a claim that the group took back while it was made is nobody's: no worker tells of it."""
+    return next((worker.name for worker in workers if owner in worker.owners), NOBODY)
 
 
 def _of_other_workers(observer: Observer, workers: list[WorkerProcess]) -> list[tuple]:
@@ -122,6 +123,7 @@ def _of_other_workers(observer: Observer, workers: list[WorkerProcess]) -> list[
         (when, place, before, after, offset)
         for when, place, old, new, offset in observer.changes
         if (before := _worker_of(old, workers)) != (after := _worker_of(new, workers))
+        and NOBODY not in (before, after)
     ]
 
 
