@@ -13,6 +13,7 @@ from tests.streams.stage import Stage, WorkerProcess, now_ms, until
 EVENTS = 60_000
 PART = 250
 POLL_SECONDS = 0.02
+NOBODY = "a claim taken back"
 
 Place = tuple[str, int]
 
