@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
-from uuid import UUID
 
 from invoicing.adjusting import adjustments, moved
 from invoicing.errors import Held
-from invoicing.model import Account, Basis, Line, LineKind
+from invoicing.model import Account, Basis, Line, LineKind, Slice
 from invoicing.rating import rate, total, with_tax
 from invoicing.store import invoices as books
 from invoicing.store import subscriptions as contracts
@@ -33,7 +33,8 @@ class Bill:
 
 async def compute(connection: Connection, account: Account, draft: books.Draft, as_of_ms: int) -> Bill:
     """A draft's lines from the terms and the records of now. Raises `Held`."""
-    lines = await _owed(connection, account, draft.invoice_id, account.tax_percent)
+    slices = await contracts.slices_of_invoice(connection, draft.invoice_id)
+    lines = await _owed(connection, account, slices, account.tax_percent)
     to_review = await books.invoices_to_review(connection, account.account_id)
     if draft.kind == "adjustment":
         to_review = [issued for issued in to_review if issued.invoice_id == draft.corrects]
@@ -47,10 +48,9 @@ async def compute(connection: Connection, account: Account, draft: books.Draft, 
 
 
 async def _owed(
-    connection: Connection, account: Account, invoice_id: UUID, tax_percent: Decimal
+    connection: Connection, account: Account, slices: Sequence[Slice], tax_percent: Decimal
 ) -> list[Line]:
-    """What is owed for an invoice's period by the terms and records of now, net of tax."""
-    slices = await contracts.slices_of_invoice(connection, invoice_id)
+    """What is owed for these slices by the records of now, net of tax."""
     for one in slices:
         if one.terms.currency != account.currency:
             raise Held(
@@ -69,9 +69,9 @@ async def adjusting_of(
     connection: Connection, account: Account, issued: books.Issued
 ) -> list[books.Adjusting]:
     """What an issued invoice lacks of what is owed now, by bot, with the records that made the difference."""
-    owed = await _owed(connection, account, issued.invoice_id, issued.tax_percent)
-    billed = await books.billed_so_far(connection, issued.invoice_id)
     slices = await contracts.slices_of_invoice(connection, issued.invoice_id)
+    owed = await _owed(connection, account, slices, issued.tax_percent)
+    billed = await books.billed_so_far(connection, issued.invoice_id)
     found = []
     for bot_id, tax_percent, amount_minor in adjustments(owed, billed):
         spans = [one.during for one in slices if one.bot_id == bot_id]

@@ -1,7 +1,6 @@
 """`quarterhour rules`: rule sets and when each is in force."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from quarterhour.errors import AnswerIsNo, PartUnreachable, WrongInput
 from quarterhour.output import emit, format_option
 from quarterhour.settings import load_settings
 from schemas.decode import Rejected, parse_time_ms
+from schemas.times import format_time_ms
 from sessionizer.rules import DEFAULT_RULES, InvalidRules, RuleSet
 from sinks.ledger import Refused, Unreachable
 from sinks.rule_sets import add_rule_set, list_rule_sets
@@ -18,7 +18,6 @@ from sinks.rule_sets import add_rule_set, list_rule_sets
 SHOWN = ["account_id", "bot_id", "effective_from", "block", "idle_timeout", "handoff_timeout"]
 LENGTHS = ("block", "idle_timeout", "handoff_timeout")
 CLOCK_SKEW_MS = 5 * 60_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @click.group()
@@ -103,11 +102,10 @@ def _duration_ms(name: str, text: str) -> int:
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A rule set for people and programs: the default one is effective since ever."""
     since_ever = row["effective_ms"] <= max(0, DEFAULT_RULES.effective_ms)
-    effective = (_EPOCH + timedelta(milliseconds=row["effective_ms"])).isoformat(timespec="milliseconds")
     return {
         "account_id": row["account_id"],
         "bot_id": row["bot_id"],
-        "effective_from": None if since_ever else effective.replace("+00:00", "Z"),
+        "effective_from": None if since_ever else format_time_ms(row["effective_ms"]),
         **{name: format_duration(row[f"{name}_ms"]) for name in LENGTHS},
     }
 
