@@ -14,7 +14,8 @@ import click
 from pydantic_core import to_json
 
 from quarterhour.aggregator import TIME, Checked, actor_option
-from quarterhour.errors import AnswerIsNo, PartUnreachable, WrongInput
+from quarterhour.database import NEEDS_SCHEMA, asking_ledger
+from quarterhour.errors import AnswerIsNo, WrongInput
 from quarterhour.kafka import security_options
 from quarterhour.logs import set_up_logs
 from quarterhour.mending import parse_change
@@ -26,7 +27,7 @@ from schemas.reasons import Reason
 from schemas.salvage import read_in_part
 from schemas.times import format_time_ms
 from sinks.dead_letters import DeadLetters, Filter, Hand, Letter, LetterId, State, open_dead_letters
-from sinks.ledger import Refused, SourcePartition, Unreachable
+from sinks.ledger import SourcePartition
 
 F = TypeVar("F", bound=Callable[..., Any])
 Row = dict[str, Any]
@@ -400,12 +401,8 @@ def _with_letters(work: Callable[[DeadLetters], Awaitable[None]]) -> None:
         async with open_dead_letters(dsn) as letters:
             await work(letters)
 
-    try:
+    with asking_ledger(NEEDS_SCHEMA):
         asyncio.run(working())
-    except Unreachable as error:
-        raise PartUnreachable(str(error)) from error
-    except Refused as error:
-        raise AnswerIsNo(f"{error}; `quarterhour migrate` makes the schema") from error
 
 
 def _hand(actor: str, why: str | None, confirm: bool, change: Mapping[str, Any] | None = None) -> Hand:

@@ -6,14 +6,14 @@ from uuid import UUID
 
 import click
 
-from quarterhour.errors import AnswerIsNo, PartUnreachable, WrongInput
+from quarterhour.database import NEEDS_SCHEMA, asking_ledger
+from quarterhour.errors import AnswerIsNo, WrongInput
 from quarterhour.explained_text import lines_of
 from quarterhour.explaining import as_object, explain
 from quarterhour.lines import read_lines
 from quarterhour.output import TABLE, emit_object, format_option
 from quarterhour.settings import load_settings
 from sinks.histories import read_history
-from sinks.ledger import Refused, Unreachable
 from streams.conversations import conversation_key
 
 
@@ -43,14 +43,10 @@ def command(session_id: str, file: BinaryIO | None, output_format: str) -> None:
       quarterhour explain 5f0c7c0e-6f4c-5b57-9d6f-0c2b7a3f7c11 --events sent.ndjson
     """
     settings = load_settings()
-    try:
+    with asking_ledger(NEEDS_SCHEMA):
         history = asyncio.run(
             read_history(settings.require_postgres_dsn(), _uuid(session_id), conversation_key)
         )
-    except Unreachable as error:
-        raise PartUnreachable(str(error)) from error
-    except Refused as error:
-        raise AnswerIsNo(f"{error}; `quarterhour migrate` makes the schema") from error
     if history is None:
         raise AnswerIsNo(f"no session record {session_id} was ever made", code="unknown_session")
     explanation = explain(history, read_lines(file) if file else None)

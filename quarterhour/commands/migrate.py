@@ -4,10 +4,8 @@ import asyncio
 
 import click
 
-from quarterhour.database import migrate_all, pending_of_all
-from quarterhour.errors import AnswerIsNo, PartUnreachable
+from quarterhour.database import asking_ledger, migrate_all, pending_of_all
 from quarterhour.settings import load_settings
-from sinks.ledger import Refused, Unreachable
 
 
 @click.command()
@@ -23,12 +21,8 @@ def command(plan: bool) -> None:
       quarterhour migrate --plan
     """
     dsn = load_settings().require_postgres_dsn()
-    try:
+    with asking_ledger():
         found = asyncio.run(pending_of_all(dsn) if plan else migrate_all(dsn))
-    except Unreachable as error:
-        raise PartUnreachable(str(error)) from error
-    except Refused as error:
-        raise AnswerIsNo(str(error)) from error
     for migration in found:
         click.echo(f"-- {migration.name}\n{migration.sql}" if plan else f"applied {migration.name}")
     if not found:

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from quarterhour.errors import AnswerIsNo, PartUnreachable, WrongInput
+from quarterhour.database import NEEDS_SCHEMA, asking_ledger
+from quarterhour.errors import WrongInput
 from quarterhour.output import TABLE, emit, emit_object, format_option
 from quarterhour.settings import load_settings
 from schemas.decode import Rejected, parse_time_ms
 from schemas.records import SessionRecord
-from sinks.ledger import Refused, Unreachable
 from sinks.views import read_session_records
 
 SHOWN = [
@@ -45,12 +45,8 @@ def command(
         "to_time": time_option("--to", to_text),
         "status": status,
     }
-    try:
+    with asking_ledger(NEEDS_SCHEMA):
         asyncio.run(_list(load_settings().require_postgres_dsn(), filters, output_format))
-    except Unreachable as error:
-        raise PartUnreachable(str(error)) from error
-    except Refused as error:
-        raise AnswerIsNo(f"{error}; `quarterhour migrate` makes the schema") from error
 
 
 async def _list(dsn: str, filters: Mapping[str, Any], output_format: str) -> None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import click
 
+from quarterhour.database import asking_ledger
 from quarterhour.durations import format_duration, parse_duration_ms
-from quarterhour.errors import AnswerIsNo, PartUnreachable, WrongInput
+from quarterhour.errors import WrongInput
 from quarterhour.output import emit, format_option
 from quarterhour.settings import load_settings
 from schemas.decode import Rejected, parse_time_ms
 from schemas.times import format_time_ms
 from sessionizer.rules import DEFAULT_RULES, InvalidRules, RuleSet
-from sinks.ledger import Refused, Unreachable
 from sinks.rule_sets import add_rule_set, list_rule_sets
 
 SHOWN = ["account_id", "bot_id", "effective_from", "block", "idle_timeout", "handoff_timeout"]
@@ -111,9 +111,5 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answered(call: Any) -> Any:
-    try:
+    with asking_ledger():
         return asyncio.run(call)
-    except Unreachable as error:
-        raise PartUnreachable(str(error)) from error
-    except Refused as error:
-        raise AnswerIsNo(str(error)) from error
