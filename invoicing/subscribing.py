@@ -125,13 +125,15 @@ class Act:
             await end_periods(connection, account, self.moment_ms)
             subscription = await self._live(connection)
             if (
-                self.moment_ms <= subscription.started_ms
+                self.moment_ms < subscription.started_ms
                 or self.moment_ms < subscription.standing.period.from_ms
             ):
                 raise NotAllowed(
-                    "an act takes effect within the current period, and after the subscription began"
+                    "an act takes effect within the current period, and not before the subscription began"
                 )
             effect = await effect_of(connection, account, subscription.standing)
+            if effect.after.is_over and self.moment_ms == subscription.started_ms:
+                raise NotAllowed("a subscription cannot be over in the very second in which it began")
             await apply(connection, account, subscription, effect, self.actor)
             found.append(await self._outcome(connection, account, effect.event, subscription.standing))
         return found[0]
