@@ -14,6 +14,7 @@ from invoicing.rating import rate, total, with_tax
 from invoicing.store import invoices as books
 from invoicing.store import subscriptions as contracts
 from invoicing.store.connecting import Connection
+from invoicing.store.counting import count_in_slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ async def _owed(
                 f"plan {one.terms.plan_id} is in {one.terms.currency}, the account in {account.currency}",
                 "currency_differs",
             )
-    counts = await books.count_sessions(connection, account.account_id, slices)
+    counts = await count_in_slices(connection, "count_sessions", account.account_id, slices)
     return list(
         chain.from_iterable(
             rate(one, sessions, tax_percent) for one, sessions in zip(slices, counts, strict=True)

@@ -16,8 +16,8 @@ from invoicing.store import accounts as people
 from invoicing.store import invoices as books
 from invoicing.store.connecting import Connection, fetch, fetch_value
 from invoicing.zones import zone
+from schemas.times import DAY_MS
 
-DAY_MS = 86_400_000
 DOCUMENTS = TypeAdapter(Document)
 
 

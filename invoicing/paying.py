@@ -1,4 +1,4 @@
-"""Payments, refunds, credits, and invoices made void: each by somebody, with a reference, once.
+"""Payments, refunds and credits: each by somebody, with a reference, once.
 
 A payment gateway will call `mark_paid`: the same reference with the same amount is the same payment and
 changes nothing; with another amount it is a contradiction.

@@ -23,6 +23,7 @@ from invoicing.store import invoices as books
 from invoicing.store import reports
 from invoicing.store import subscriptions as contracts
 from invoicing.store.connecting import Connection, Store
+from invoicing.store.counting import count, count_in_slices
 from invoicing.store.reports import FeedStanding, Invoice, InvoicedRecord, Payment, Unbilled
 from invoicing.store.subscriptions import Subscription
 from invoicing.usage import Count, Usage, usage
@@ -175,9 +176,9 @@ async def usage_of_account(store: Store, account_id: str, at_ms: int) -> Account
     async with store.transaction() as connection:
         account = await people.account(connection, account_id)
         periods = await _periods(connection, account, at_ms)
-        spans = [(one.bot_id, one.during) for period in periods for one in period.slices]
-        used = iter(await reports.count(connection, "count_usage", account_id, spans))
-        open_now = iter(await reports.count(connection, "count_open", account_id, spans))
+        slices = [one for period in periods for one in period.slices]
+        used = iter(await count_in_slices(connection, "count_usage", account_id, slices))
+        open_now = iter(await count_in_slices(connection, "count_open", account_id, slices))
         bots = []
         for period in periods:
             counts = [Count(one, next(used), next(open_now)) for one in period.slices]
@@ -196,7 +197,7 @@ async def usage_by_day(store: Store, account_id: str, at_ms: int) -> list[DayUsa
             for day in days(period.standing.period, here)
             if day.from_ms <= at_ms
         ]
-        counts = await reports.count(connection, "count_usage", account_id, spans)
+        counts = await count(connection, "count_usage", account_id, spans)
     return [
         DayUsage(bot_id, anchor_wall(day.from_ms, here).date(), day, used)
         for (bot_id, day), used in zip(spans, counts, strict=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from invoicing.billing import Bill, adjusting_of, compute
 from invoicing.errors import InvoicingError, StoreUnreachable
@@ -22,6 +21,7 @@ from invoicing.store import accounts as people
 from invoicing.store import invoices as books
 from invoicing.store.connecting import Connection, Store, fetch, fetch_value
 from invoicing.store.feed import hold_feed, read_feed
+from schemas.times import format_time_ms
 
 
 @dataclass(slots=True)
@@ -129,11 +129,12 @@ class Run:
         """Why a draft cannot be final yet, if so."""
         end_ms = draft.during.to_ms
         if draft.kind == "period" and self.as_of_ms < end_ms + self.grace_ms:
-            return "in_grace", f"until {_shown(end_ms + self.grace_ms)}"
+            return "in_grace", f"until {format_time_ms(end_ms + self.grace_ms)}"
         ready = await books.readiness(connection, draft.account_id, draft.during, position)
-        if ready.watermark_ms is None or ready.watermark_ms < end_ms:
-            stands = "has not begun" if ready.watermark_ms is None else f"is at {_shown(ready.watermark_ms)}"
-            return "stream_behind", f"the stream {stands}, the period ends {_shown(end_ms)}"
+        reached_ms = ready.watermark_ms
+        if reached_ms is None or reached_ms < end_ms:
+            stands = "has not begun" if reached_ms is None else f"is at {format_time_ms(reached_ms)}"
+            return "stream_behind", f"the stream {stands}, the period ends {format_time_ms(end_ms)}"
         if ready.has_open:
             return "records_open", "a session that started in the period is not final yet"
         if ready.has_unread:
@@ -168,7 +169,3 @@ async def _issue(
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _shown(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

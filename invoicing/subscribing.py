@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from invoicing.catalogue import Plan
 from invoicing.changes import Effect, Standing, cancel, change_plan, start, withdraw
 from invoicing.errors import Conflict, NotAllowed, Unknown
-from invoicing.model import Account, Line, Slice
+from invoicing.model import Account, Line
 from invoicing.rating import rate
 from invoicing.renewing import apply, end_periods
 from invoicing.store import accounts as people
-from invoicing.store import invoices as books
 from invoicing.store import subscriptions as contracts
 from invoicing.store.connecting import Connection, Store
+from invoicing.store.counting import count_in_slices
 from invoicing.store.subscriptions import Subscription
 
 
@@ -179,21 +179,16 @@ class Act:
         self, connection: Connection, account: Account, event: str, before: Standing | None
     ) -> Outcome:
         subscription = (await contracts.subscriptions(connection, self.account_id, self.bot_id))[-1]
-        lines = await lines_of_period(connection, account, subscription)
+        lines = await _lines_so_far(connection, account, subscription)
         return Outcome(
             account, self.bot_id, event, self.moment_ms, before, subscription.standing, tuple(lines)
         )
 
 
-async def slices_of_period(connection: Connection, subscription: Subscription) -> list[Slice]:
-    """The terms over a subscription's current period, as they are now."""
-    period = subscription.standing.period
-    return await contracts.slices_in(connection, subscription, period, period)
-
-
-async def lines_of_period(connection: Connection, account: Account, subscription: Subscription) -> list[Line]:
+async def _lines_so_far(connection: Connection, account: Account, subscription: Subscription) -> list[Line]:
     """What a subscription's current period costs with the sessions so far, net of tax."""
-    slices = await slices_of_period(connection, subscription)
-    counts = await books.count_sessions(connection, account.account_id, slices)
+    period = subscription.standing.period
+    slices = await contracts.slices_in(connection, subscription, period, period)
+    counts = await count_in_slices(connection, "count_sessions", account.account_id, slices)
     rated = [rate(one, count, account.tax_percent) for one, count in zip(slices, counts, strict=True)]
     return [line for lines in rated for line in lines]

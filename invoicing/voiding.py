@@ -7,7 +7,7 @@ from invoicing.issuing import issue
 from invoicing.model import Line
 from invoicing.store import accounts as people
 from invoicing.store import invoices as books
-from invoicing.store.connecting import Store, execute, fetch_row, fetch_value
+from invoicing.store.connecting import Store, execute, fetch_row, fetch_value, span_of
 from invoicing.store.feed import hold_feed
 
 
@@ -30,9 +30,9 @@ async def void(store: Store, number: str, reason: str, *, at_ms: int, actor: str
         if invoice["adjusted_by"]:
             raise NotAllowed(f"{number} was adjusted by {invoice['adjusted_by']}: make that void first")
         position = await hold_feed(connection)
-        during, invoice_id = books.span_of(invoice), invoice["invoice_id"]
+        during, invoice_id = span_of(invoice), invoice["invoice_id"]
         ordinal = await fetch_value(
-            connection, "credit_notes_of_period", account.account_id, *books.ends(during)
+            connection, "credit_notes_of_period", account.account_id, during.from_ms, during.to_ms
         )
         note = await books.open_draft(
             *(connection, account.account_id, "credit_note", during, invoice["currency"]),

@@ -6,7 +6,8 @@ union
 select account_id from invoicing.invoice join invoicing.invoice_to_review using (invoice_id)
 union
 select i.account_id from invoicing.invoice i join invoicing.subscription s using (account_id)
-where i.status = 'final' and i.kind <> 'credit_note' and i.due_at < $1 and s.state = 'active'
+where i.status = 'final' and i.kind <> 'credit_note' and i.due_at < $1 and i.total_minor > i.paid_minor
+  and s.state = 'active'
 union
 select account_id from invoicing.subscription where state = 'past_due'
 order by 1

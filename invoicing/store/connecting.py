@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from invoicing.errors import Conflict, InvoicingError, StoreUnreachable
+from invoicing.model import Span
 
 Connection: TypeAlias = asyncpg.Connection
 Row: TypeAlias = asyncpg.Record
@@ -130,6 +131,11 @@ async def fetch_value(connection: Connection, name: str, *arguments: Any) -> Any
 async def execute(connection: Connection, name: str, *arguments: Any) -> None:
     """Run a named statement for what it does."""
     await connection.execute(statement(name), *arguments)
+
+
+def span_of(row: Row) -> Span:
+    """The time from `from_at` to `to_at` of a row."""
+    return Span(row["from_at"], row["to_at"])
 
 
 async def _leave_as_it_is(connection: asyncpg.Connection) -> None:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from invoicing.errors import Held
 from invoicing.ids import invoice_id
-from invoicing.model import Basis, Document, Line, LineKind, SessionKind, Slice, Span
-from invoicing.store.connecting import Connection, Row, execute, fetch, fetch_row, fetch_value
+from invoicing.model import Basis, Document, Line, LineKind, Span
+from invoicing.store.connecting import Connection, Row, execute, fetch, fetch_row, fetch_value, span_of
 
 RecordKey = tuple[UUID, int]
 """A record as an adjustment compares it: its id and `started_at` in ms."""
@@ -96,7 +96,7 @@ async def drafts(connection: Connection, account_id: str) -> list[Draft]:
             row["invoice_id"],
             account_id,
             row["kind"],
-            Span(row["from_at"], row["to_at"]),
+            span_of(row),
             row["corrects"],
             row["currency"],
         )
@@ -111,22 +111,10 @@ async def readiness(connection: Connection, account_id: str, during: Span, posit
     return Readiness(row["watermark"], row["has_open"], row["has_unread"])
 
 
-async def count_sessions(
-    connection: Connection, account_id: str, slices: Sequence[Slice]
-) -> list[dict[SessionKind, int]]:
-    """How many sessions of each kind started in each slice."""
-    found: list[dict[SessionKind, int]] = [{} for _ in slices]
-    bots, spans = [one.bot_id for one in slices], [one.during for one in slices]
-    ends = [span.from_ms for span in spans], [span.to_ms for span in spans]
-    for row in await fetch(connection, "count_sessions", account_id, bots, *ends):
-        found[row["place"] - 1][SessionKind(row["kind"])] = row["sessions"]
-    return found
-
-
 async def invoices_to_review(connection: Connection, account_id: str) -> list[Issued]:
     """Issued invoices of an account in whose period a record came, went or moved since."""
     return [
-        Issued(row["invoice_id"], row["number"], Span(row["from_at"], row["to_at"]), row["tax_percent"])
+        Issued(row["invoice_id"], row["number"], span_of(row), row["tax_percent"])
         for row in await fetch(connection, "invoices_to_review", account_id)
     ]
 
@@ -138,20 +126,17 @@ async def billed_so_far(connection: Connection, adjusts: UUID) -> dict[tuple[str
 
 
 async def accounted_records(connection: Connection, adjusts: UUID, bot_id: str) -> frozenset[RecordKey]:
-    """The records that an invoice and its adjustments stand for, of one bot."""
-    times: dict[RecordKey, int] = {}
-    for row in await fetch(connection, "accounted_records", adjusts, bot_id):
-        key = (row["session_id"], row["started_at"])
-        times[key] = times.get(key, 0) + row["times"]
-    return frozenset(key for key, n in times.items() if n > 0)
+    """The records that an invoice and its adjustments account for, of one bot."""
+    rows = await fetch(connection, "accounted_records", adjusts, bot_id)
+    return frozenset((row["session_id"], row["started_at"]) for row in rows)
 
 
 async def records_in(
     connection: Connection, account_id: str, bot_id: str, spans: Sequence[Span]
 ) -> frozenset[RecordKey]:
     """The records of a bot that start in these times now."""
-    ends = [span.from_ms for span in spans], [span.to_ms for span in spans]
-    rows = await fetch(connection, "records_in", account_id, bot_id, *ends)
+    starts, ends = [span.from_ms for span in spans], [span.to_ms for span in spans]
+    rows = await fetch(connection, "records_in", account_id, bot_id, starts, ends)
     return frozenset((row["session_id"], row["started_at"]) for row in rows)
 
 
@@ -173,6 +158,11 @@ async def replace_lines(
             await _add_adjustment(connection, draft.invoice_id, number, adjusting[line])
         else:
             await _add_line(connection, draft, number, line)
+
+
+async def lines(connection: Connection, invoice_id: UUID) -> list[Line]:
+    """An invoice's lines, in order."""
+    return [_line(row) for row in await fetch(connection, "lines", invoice_id)]
 
 
 async def open_credits(connection: Connection, account_id: str, until_ms: int) -> list[Credit]:
@@ -254,23 +244,8 @@ async def _add_adjustment(
         [session_id for session_id, _ in adjusting.came],
         [session_id for session_id, _ in adjusting.went],
         [started_ms for _, started_ms in adjusting.went],
-        *ends(line.during),
+        *(line.during.from_ms, line.during.to_ms),
     )
-
-
-async def lines(connection: Connection, invoice_id: UUID) -> list[Line]:
-    """An invoice's lines, in order."""
-    return [_line(row) for row in await fetch(connection, "lines", invoice_id)]
-
-
-def span_of(row: Row) -> Span:
-    """The time from `from_at` to `to_at` of a row."""
-    return Span(row["from_at"], row["to_at"])
-
-
-def ends(span: Span) -> tuple[int, int]:
-    """The two ends of a span, as statements take them."""
-    return span.from_ms, span.to_ms
 
 
 def _line(row: Row) -> Line:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
-from invoicing.model import SessionKind, Span
-from invoicing.store.connecting import Connection, Row, fetch, fetch_row
-from invoicing.store.invoices import span_of
-
-Counting = Literal["count_usage", "count_open"]
+from invoicing.model import Span
+from invoicing.store.connecting import Connection, Row, fetch, fetch_row, span_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +140,6 @@ async def feed_standing(connection: Connection) -> FeedStanding:
     row = await fetch_row(connection, "feed_standing")
     assert row is not None
     return FeedStanding(row["position"], row["has_unread"], row["watermark"])
-
-
-async def count(
-    connection: Connection, counting: Counting, account_id: str, spans: Sequence[tuple[str, Span]]
-) -> list[dict[SessionKind, int]]:
-    """How many sessions of each kind started in each of these times of a bot: billed ones, or open ones."""
-    found: list[dict[SessionKind, int]] = [{} for _ in spans]
-    bots = [bot_id for bot_id, _ in spans]
-    ends = [span.from_ms for _, span in spans], [span.to_ms for _, span in spans]
-    for row in await fetch(connection, counting, account_id, bots, *ends):
-        found[row["place"] - 1][SessionKind(row["kind"])] = row["sessions"]
-    return found
 
 
 def _invoice(row: Row) -> Invoice:

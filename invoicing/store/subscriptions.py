@@ -9,7 +9,7 @@ from invoicing.catalogue import plan_of
 from invoicing.changes import Effect, Standing
 from invoicing.lifecycle import State
 from invoicing.model import Slice, Span
-from invoicing.store.connecting import Connection, Row, execute, fetch, fetch_value
+from invoicing.store.connecting import Connection, Row, execute, fetch, fetch_value, span_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ async def _add_slice(
 
 def _slice(row: Row, bot_id: str, whole: Span) -> Slice:
     terms = plan_of(row["plan"]).terms
-    return Slice(bot_id, terms, Span(row["from_at"], row["to_at"]), whole, row["is_trial"])
+    return Slice(bot_id, terms, span_of(row), whole, row["is_trial"])
 
 
 def _subscription(row: Row) -> Subscription:

@@ -14,6 +14,7 @@ from invoicing.errors import InvoicingError, NotAllowed, Unknown
 from invoicing.model import SessionKind, Span
 from invoicing.store import reports
 from invoicing.store.connecting import Store
+from invoicing.store.counting import count
 from invoicing.store.feed import read_feed
 from tests.invoicing.stream import Record, Stream
 from tests.invoicing.times import ms
@@ -82,8 +83,8 @@ async def test_counts_of_any_span_are_those_of_a_loop_over_the_records(books: St
     spans += [Span(edge, edge + length) for edge in edges for length in (0, 1, 1000, QUARTER_MS)]
     asked = [(dice.choice(BOTS), span) for span in spans]
     async with books.transaction() as connection:
-        used = await reports.count(connection, "count_usage", "acme", asked)
-        still_open = await reports.count(connection, "count_open", "acme", asked)
+        used = await count(connection, "count_usage", "acme", asked)
+        still_open = await count(connection, "count_open", "acme", asked)
     assert used == [counted(records, *one) for one in asked]
     assert still_open == [counted(records, *one, "open") for one in asked]
     assert any(used) and any(still_open)
@@ -97,7 +98,7 @@ async def test_a_record_that_moves_is_counted_where_it_is_now(books: Store, stre
     await read_feed(books)
     spans = [Span(STARTS, STARTS + HOUR_MS), Span(STARTS, STARTS + HOUR_MS + 1)]
     async with books.transaction() as connection:
-        found = await reports.count(connection, "count_usage", "acme", [("sales", span) for span in spans])
+        found = await count(connection, "count_usage", "acme", [("sales", span) for span in spans])
     assert found == [{}, {"usage": 1}]
 
 

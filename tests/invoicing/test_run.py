@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 import invoicing.run
+from invoicing import reading
 from invoicing.errors import Conflict, InvoicingError, NotAllowed
 from invoicing.paying import give_credit, mark_paid
 from invoicing.store import accounts as people
@@ -233,6 +236,45 @@ async def test_what_a_void_invoice_carried_is_carried_by_that_which_takes_its_pl
     assert await lines(stream.connection, "QH-2026-000004") == carried
 
 
+async def moved(store: Store, number: str) -> list[tuple[str | None, UUID, int]]:
+    """The records that an invoice has come to earlier periods or leave them, and their revisions."""
+    found = await reading.records(store, number)
+    return [(one.change, one.session_id, one.revision) for one in found if one.change]
+
+
+async def test_a_credit_note_tells_nothing_of_what_went_later(issued: Store, stream: Stream) -> None:
+    late = Record("late", STARTS + 9 * HOUR_MS)
+    await stream.write([late])
+    await stream.reach(NEXT)
+    await run(issued, NEXT + GRACE_MS)
+    await void(issued, SECOND, "address", at_ms=NEXT + GRACE_MS, actor="ada")
+    await stream.write([late])
+    await run(issued, NEXT + GRACE_MS)
+    assert await moved(issued, "QH-2026-000004") == [("came", late.session_id, 2)]
+    await stream.write([replace(late, status="void")])
+    await stream.reach(ms("2026-04-15"))
+    await run(issued, ms("2026-04-15") + GRACE_MS)
+    assert await moved(issued, "QH-2026-000005") == [("went", late.session_id, 2)]
+
+
+async def test_a_record_that_comes_and_goes_is_told_each_time_once(issued: Store, stream: Stream) -> None:
+    await act(issued, ENDS + 1000).cancel(now=True)
+    await stream.reach(NEXT)
+    await run(issued, NEXT)
+    told = []
+    for number, status in enumerate(("void", "final", "void", "final", "void"), 3):
+        await stream.write([replace(FIVE[0], status=status)])
+        await run(issued, NEXT)
+        told += await moved(issued, f"QH-2026-{number:06}")
+    assert [(change, revision) for change, _, revision in told] == [
+        ("went", 1),
+        ("came", 3),
+        ("went", 3),
+        ("came", 5),
+        ("went", 5),
+    ]
+
+
 async def test_a_void_invoice_has_a_credit_note_and_its_period_is_invoiced_anew(
     issued: Store, stream: Stream
 ) -> None:
@@ -277,6 +319,14 @@ async def test_who_does_not_pay_is_past_due_until_it_is_paid(issued: Store, stre
     await mark_paid(issued, FIRST, 3870, "t1", at_ms=overdue + 2000, actor="bank")
     await run(issued, overdue + 3000)
     assert (await act(issued, overdue + 4000).change("advanced")).after.state == "active"
+
+
+async def test_an_invoice_in_the_customers_favour_is_never_overdue(books: Store, stream: Stream) -> None:
+    await act(books, STARTS).subscribe("standard")
+    await give_credit(books, "acme", 10_000, "outage", "case 7", at_ms=STARTS, actor="ada")
+    await stream.reach(ENDS)
+    assert (await run(books, ENDS + GRACE_MS)).issued == 1
+    assert (await run(books, ENDS + GRACE_MS + 14 * DAY_MS + 1)).accounts == 0
 
 
 async def test_what_was_issued_stays(issued: Store, stream: Stream) -> None:
