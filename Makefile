@@ -39,6 +39,10 @@ drills: install
 	$(BIN)/python -m tests.simulation --seeds 1000 --patches
 	$(BIN)/python -m tests.fuzz --inputs 1000000
 	$(BIN)/python -m tests.drills
+	$(BIN)/python -m tests.drills.bad_deploy
+	$(BIN)/python -m tests.drills.sealing
+	$(BIN)/python -m tests.drills.repartition
+	$(BIN)/python -m tests.drills.rolling_upgrade
 	$(BIN)/python -m tests.drills.soak --minutes 60
 
 lock: install

@@ -14,6 +14,7 @@ from sessionizer.blocks import Block
 from sessionizer.facts import CLOSED, HANDOFF_STARTED
 from sessionizer.rules import RuleSet
 from sessionizer.story import Effect, SpanEnd, Story, ToldFact
+from sinks.histories import DatedSeal
 
 _SPAN_ENDS = {
     SpanEnd.ENDED: "given back to the bot",
@@ -24,6 +25,7 @@ _MARKS = {
     Mark.IN_BILL: "is in the bill",
     Mark.REPEAT: "is a repeat: it counts once",
     Mark.LOSING_COPY: "is a losing copy: another copy of the same event counts",
+    Mark.SEALED: "is of a time that is sealed: whether it counted is not known any more",
     Mark.NEVER_ARRIVED: "never arrived: still in Kafka, never sent, or a dead letter",
     Mark.SET_ASIDE: "is never billed: test traffic, an agent's message or a failed alert",
     Mark.ANOTHER_SUBJECT: "belongs elsewhere",
@@ -38,11 +40,14 @@ def lines_of(explanation: Explanation, allowed_lateness_ms: int) -> Iterator[str
     yield from _head(explanation, allowed_lateness_ms)
     if explanation.record["kind"] == "alert":
         yield from _reports(explanation)
+    elif explanation.sealed_by:
+        assert explanation.rules
+        yield from _rules(explanation.rules)
     elif explanation.story is None:
         yield from ("", "The ledger holds no facts of its conversation: run `quarterhour reconcile --deep`.")
     else:
         yield from _rules(explanation.story.rules)
-        yield from _timeline(explanation.story)
+        yield from _timeline(explanation.story, explanation.seals)
         yield from _agent_times(explanation.story)
         yield from _sessions(explanation)
     yield from _changes(explanation)
@@ -63,7 +68,9 @@ def _head(explanation: Explanation, allowed_lateness_ms: int) -> Iterator[str]:
     yield _status(explanation, allowed_lateness_ms)
     if record["status"] != "void":
         yield from _billed(record)
-    if not explanation.is_as_computed:
+    if explanation.sealed_by:
+        yield from _sealed(explanation.sealed_by, explanation.seals[-1])
+    elif not explanation.is_as_computed:
         yield "The facts below do not yield this record as it stands: run `quarterhour reconcile --deep`."
 
 
@@ -83,6 +90,16 @@ def _status(explanation: Explanation, allowed_lateness_ms: int) -> str:
     if corrected_at:
         return f"It is final: it is billed. It was corrected at {corrected_at}."
     return "It is final: it is billed, and was never corrected."
+
+
+def _sealed(seal: DatedSeal, newest: DatedSeal) -> Iterator[str]:
+    yield f"Its facts were sealed on {_day(seal.sealed_ms)}: they are gone, and it stands as it is for good."
+    yield f"Of its conversation {_gone(newest)}."
+
+
+def _gone(seal: DatedSeal) -> str:
+    verb = "is" if seal.facts == 1 else "are"
+    return f"{_count(seal.facts, 'fact')} through {_time(seal.through_ms)} {verb} gone"
 
 
 def _billed(record: SessionRecord) -> Iterator[str]:
@@ -118,9 +135,11 @@ def _rules(rules: RuleSet) -> Iterator[str]:
     yield f"  a handoff that is never given back ends after {_length(rules.handoff_timeout_ms)}."
 
 
-def _timeline(story: Story) -> Iterator[str]:
+def _timeline(story: Story, seals: Sequence[DatedSeal]) -> Iterator[str]:
     count = _count(len(story.facts), "fact")
     yield from ("", f"Timeline: {count}, numbered as they arrived; the bot clock is its session's.")
+    if seals:
+        yield f"  Before these, {_gone(seals[-1])}: sealed by {_day(seals[-1].sealed_ms)}."
     numbers = {fact.identity: fact.number for fact in story.facts if fact.effect is not Effect.LOSES}
     rows = [
         (
@@ -183,7 +202,8 @@ def _sessions(explanation: Explanation) -> Iterator[str]:
     blocks = sum(len(session.blocks) for session in story.sessions)
     yield from (
         "",
-        f"The conversation has {_count(len(story.sessions), 'session')} and is billed as "
+        f"{'What is left of the conversation' if explanation.seals else 'The conversation'} has "
+        f"{_count(len(story.sessions), 'session')} and is billed as "
         f"{_count(blocks, 'usage session')}.",
     )
     before: BilledSession | None = None
@@ -296,6 +316,10 @@ def _at(time: str) -> str:
 
 def _time(time_ms: int) -> str:
     return format_time_ms(time_ms).replace("T", " ").rstrip("Z")
+
+
+def _day(time_ms: int) -> str:
+    return _time(time_ms)[:10]
 
 
 def _clock(bot_ms: int) -> str:

@@ -5,7 +5,7 @@ No I/O. `quarterhour.explained_text` says the same for people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,8 +22,8 @@ from sessionizer.facts import BOT_MESSAGE, CLOSED, HANDOFF_ENDED, HANDOFF_STARTE
 from sessionizer.intake import fact_of, report_of
 from sessionizer.packed import PackedFacts
 from sessionizer.rules import RuleBook, RuleSet
-from sessionizer.story import Effect, Story, ToldFact, causes, tell
-from sinks.histories import History
+from sessionizer.story import Effect, Story, ToldFact, causes, causes_since, tell
+from sinks.histories import DatedSeal, History
 
 KIND_NAMES = {
     USER_MESSAGE: "user message",
@@ -45,6 +45,8 @@ class Mark(StrEnum):
     """It came before: in this file, or, for an alert, as a report earlier than this one."""
     LOSING_COPY = "losing_copy"
     """Another copy of it, with other content, counts in its place."""
+    SEALED = "sealed"
+    """Its time is sealed: what was billed then stands, and of what is not known any more."""
     NEVER_ARRIVED = "never_arrived"
     """The ledger has never read it: still in Kafka, never sent, or a dead letter."""
     SET_ASIDE = "set_aside"
@@ -80,10 +82,15 @@ class Correction(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """All there is to say of a record; the story is that of its conversation, the reports of its delivery."""
+    """All there is to say of a record; the story is that of its conversation, the reports of its delivery.
+
+    A record that is sealed has no story. Of a conversation with seals it is that of what is left.
+    """
 
     record: SessionRecord
     changes: list[Correction]
+    seals: list[DatedSeal]
+    rules: RuleSet | None
     story: Story | None
     reports: list[Report]
     events: list[Marked] | None
@@ -105,20 +112,27 @@ class Explanation(NamedTuple):
         return self.block and self.block.settles_ms
 
     @property
-    def is_as_computed(self) -> bool:
-        """Whether the ledger's record bills what its facts yield."""
-        record, block = self.record, self.block
-        if record["kind"] == "alert":
-            return True  # the record is the first report itself
-        if block is None or record["status"] == "void":
-            return block is None and record["status"] == "void"
-        return all(record.get(name) == value for name, value in billed(block).items())
+    def sealed_by(self) -> DatedSeal | None:
+        """The seal by which the facts of the record went."""
+        if self.record["kind"] == "alert":
+            return None
+        started_ms, _ = _name(self.record)
+        return next((seal for seal in self.seals if started_ms <= seal.through_ms), None)
+
+    @property
+    def is_as_computed(self) -> bool | None:
+        """Whether the ledger's record bills what its facts yield; None if they are sealed."""
+        if self.sealed_by:
+            return None
+        # An alert is its first report itself.
+        return self.record["kind"] == "alert" or _is_billed(self.block, self.record)
 
 
 def explain(history: History, lines: Iterable[bytes] | None) -> Explanation:
     """Make all that the ledger holds of a record one explanation; `lines` are events to look for."""
     record = history.record
     story: Story | None = None
+    rules: RuleSet | None = None
     reports: list[Report] = []
     if record["kind"] == "alert":
         first = Report(parse_time_ms(record["started_at"]), record["user_id"], record["channel"])
@@ -128,12 +142,23 @@ def explain(history: History, lines: Iterable[bytes] | None) -> Explanation:
     else:
         packed = PackedFacts(history.facts, history.strings)
         book = RuleBook(RuleSet(**row) for row in history.rule_sets)
-        rules_at = partial(book.in_force, record["account_id"], record["bot_id"])
-        story = tell(packed, rules_at) if packed.revision else None
+        seal = history.seals[-1] if history.seals else None
+
+        def rules_at(earliest_ms: int) -> RuleSet:
+            begun_ms = seal.begun_ms if seal else earliest_ms
+            return book.in_force(record["account_id"], record["bot_id"], begun_ms)
+
+        if seal:
+            rules = rules_at(seal.begun_ms)
+        if packed.revision:
+            story = tell(packed, rules_at, seal.facts if seal else 0)
+            rules = story.rules
         changes = list(_changes(history, packed, rules_at))
         known = _fates_of_facts(story.facts if story else ())
-    events = None if lines is None else list(_mark(lines, record, known))
-    return Explanation(record, changes, story, reports, events)
+        if seal and _name(record)[0] <= seal.through_ms:
+            story = None
+    events = None if lines is None else list(_mark(lines, record, known, history.seals))
+    return Explanation(record, changes, history.seals, rules, story, reports, events)
 
 
 def billed(block: Block) -> dict[str, Any]:
@@ -159,6 +184,19 @@ def as_object(explanation: Explanation) -> dict[str, Any]:
             {"reported_at": format_time_ms(time_ms), "user_id": user_id, "channel": channel}
             for time_ms, user_id, channel in explanation.reports
         ]
+    else:
+        found["is_sealed"] = explanation.sealed_by is not None
+        found["seals"] = [
+            {
+                "sealed_at": format_time_ms(seal.sealed_ms),
+                "sealed_through": format_time_ms(seal.through_ms),
+                "facts": seal.facts,
+                "began_at": format_time_ms(seal.begun_ms),
+            }
+            for seal in explanation.seals
+        ]
+    if explanation.rules:
+        found["rule_set"] = rule_set_object(explanation.rules)
     if explanation.story:
         found |= _story_object(explanation.story)
     if explanation.events is not None:
@@ -174,7 +212,6 @@ def as_object(explanation: Explanation) -> dict[str, Any]:
 
 def _story_object(story: Story) -> dict[str, Any]:
     return {
-        "rule_set": rule_set_object(story.rules),
         "facts": [
             {
                 "number": fact.number,
@@ -241,17 +278,48 @@ def _changes(
     history: History, packed: PackedFacts, rules_at: Callable[[int], RuleSet]
 ) -> Iterator[Correction]:
     """Each change; of a correction, the facts that came since the change before and altered the record."""
-    name, told = _name(history.record), 0
+    before: SessionRecord | None = None
     for position, record in history.changes:
-        revision = record["revision"]
-        because = None
-        if record["corrected_at"] and told <= revision <= packed.revision:
-            because = causes(packed, rules_at, name, told, revision)
-        yield Correction(position, record, because)
-        told = revision
+        yield Correction(position, record, _because(history, packed, rules_at, before, record))
+        before = record
 
 
-def _mark(lines: Iterable[bytes], record: SessionRecord, known: Mapping[_Content, _Fate]) -> Iterator[Marked]:
+def _because(
+    history: History,
+    packed: PackedFacts,
+    rules_at: Callable[[int], RuleSet],
+    before: SessionRecord | None,
+    record: SessionRecord,
+) -> list[int] | None:
+    """Which facts made of what was told before this correction; None if it is none, or they are not known."""
+    name, revision, corrected_at = _name(record), record["revision"], record["corrected_at"]
+    if corrected_at is None:
+        return None
+    if not history.seals:
+        told = before["revision"] if before else 0
+        return causes(packed, rules_at, name, told, revision) if told <= revision <= packed.revision else None
+    seal = history.seals[-1]
+    if name[0] <= seal.through_ms or parse_time_ms(corrected_at) < seal.sealed_ms:
+        return None
+    # How many of those that are left had come by the change before is not known.
+    was = partial(_is_billed, record=before)
+    numbers = causes_since(packed, rules_at, name, revision - seal.facts, was)
+    return numbers and [seal.facts + number for number in numbers]
+
+
+def _is_billed(block: Block | None, record: SessionRecord | None) -> bool:
+    """Whether a block is billed as this record; what is void or not there is no block."""
+    if block is None or record is None or record["status"] == "void":
+        return block is None and (record is None or record["status"] == "void")
+    return all(record.get(name) == value for name, value in billed(block).items())
+
+
+def _mark(
+    lines: Iterable[bytes],
+    record: SessionRecord,
+    known: Mapping[_Content, _Fate],
+    seals: Sequence[DatedSeal],
+) -> Iterator[Marked]:
     """Mark each line that is not empty; `known` is what the ledger holds of the record's subject."""
     subject = _key(record), record["kind"] == "alert"
     copies = {content[2]: fact for content, (mark, fact) in known.items() if mark is Mark.IN_BILL}
@@ -269,6 +337,8 @@ def _mark(lines: Iterable[bytes], record: SessionRecord, known: Mapping[_Content
             fate: _Fate = Mark.ANOTHER_SUBJECT, None
         elif content is None:
             fate = Mark.SET_ASIDE, None
+        elif seals and time_ms <= seals[-1].through_ms:
+            fate = Mark.SEALED, None
         elif content not in known:
             fate = Mark.NEVER_ARRIVED, copies.get(content[2])
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,19 +27,20 @@ from sessionizer.ids import alert_session_id, usage_session_id, usage_session_id
 from sessionizer.packed import FACT, PackedFacts, flaws_of, split, times_of
 from sessionizer.rules import InvalidRules, RuleBook, RuleSet
 from sessionizer.story import MOST_FACTS_BILLED, block_then
-from sinks.ledger import SourcePartition, SourceTopic
+from sinks.ledger import Seal, SourcePartition, SourceTopic
 from sinks.reconciling import Chunk, Counted, Difference, Filter, HeldConversation, Snapshot
 from streams.conversations import conversation_key
 from streams.positions import Standing, State
+from streams.sealing import STEP_MS
 
 MOST_FACTS_AT_ONCE = 500_000
 _ID_BYTES = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CONTENT = (
+CONTENT = (
     *("kind", "account_id", "bot_id", "subject_id", "session_started_at", "block", "started_at", "ended_at"),
     *("bot_ms", "agent_ms", "user_messages", "bot_messages", "user_id", "channel", "shard"),
 )
-_TOLD = _CONTENT[:-1]
+_TOLD = CONTENT[:-1]
 _STATES = {
     State.LOST: "Kafka's log begins at {start}, so {gone} offsets were lost before they were read",
     State.BEYOND: "Kafka's log ends at {end}, before what was read of it",
@@ -50,12 +51,16 @@ _STATES = {
 
 @dataclass
 class Compared:
-    """How much was looked at; superseded are changes that consumers were told and then told otherwise."""
+    """How much was looked at; superseded are changes that consumers were told and then told otherwise.
+
+    Sealed are records whose facts are gone: they are held against the change feed alone.
+    """
 
     partitions: int = 0
     conversations: int = 0
     facts: int = 0
     records: int = 0
+    sealed: int = 0
     alerts: int = 0
     superseded: int = 0
 
@@ -122,8 +127,12 @@ class Reconciliation:
     only: Filter
     compared: Compared = field(default_factory=Compared)
     _book: RuleBook = field(default_factory=RuleBook)
+    _has_older: bool = False
+    """Whether records were billed by an older version of the rule's code."""
     _clocks_ms: dict[int, list[int]] = field(default_factory=dict)
     _revisions: int = 0
+    _sealed_facts: int = 0
+    _sealed_conversations: int = 0
     _identities: int = 0
     _billed: int = 0
     _further_reports: int = 0
@@ -142,7 +151,7 @@ class Reconciliation:
     async def differences(self) -> AsyncIterator[Difference]:
         """All that is not as it must be, as it is found."""
         async for difference in self.snapshot.differences(
-            self.only, self._stream_topics, self.allowed_lateness_ms, self._settle_from_ms
+            self.only, self._stream_topics, self.allowed_lateness_ms
         ):
             yield difference
         async for alert in self._alerts():
@@ -155,6 +164,8 @@ class Reconciliation:
             return
         if not any(row.bot_id is None and row.effective_ms <= 0 for row in rows):
             yield Difference("rule_set", "all bots", "none is in force from the beginning")
+        oldest, _ = await self.snapshot.algorithms()
+        self._has_older = oldest < ALGORITHM
         async for usage in self._usage():
             yield usage
         async for superseded in self._superseded():
@@ -165,21 +176,23 @@ class Reconciliation:
     async def _usage(self) -> AsyncIterator[Difference]:
         """Every conversation, and the records that its facts yield."""
         shard_count = self._partitions(Topic.CONVERSATION)
-        async for batch in self.snapshot.conversations(
-            self.only.account_id, self._settle_from_ms, MOST_FACTS_AT_ONCE
-        ):
+        async for batch in self.snapshot.conversations(self.only, MOST_FACTS_AT_ONCE):
             sound = []
-            sets = [_joined(held.chunks) for held in batch]
+            sets = [joined(held.chunks) for held in batch]
             shards = partitions_of([join_key(*held.names) for held in batch], shard_count)
-            for held, stored, shard, flaw in zip(batch, sets, shards, flaws_of(sets), strict=True):
-                wrong = [*self._wrong_facts(held, flaw)]
-                if not wrong:
+            flaws = iter(
+                flaws_of([stored for held, stored in zip(batch, sets, strict=True) if _has_facts(held)])
+            )
+            for held, stored, shard in zip(batch, sets, shards, strict=True):
+                wrong = [*self._wrong_facts(held, stored[0], next(flaws) if _has_facts(held) else None)]
+                if not wrong and _has_facts(held):
                     sound.append((held, PackedFacts(*stored)))
                 for difference in (*wrong, *self._wrong_conversation(held, shard)):
                     yield difference
             async for difference in self._bills(sound):
                 yield difference
-        if await self.snapshot.count_usage_records(self.only) != self._billed:
+        with_facts, self.compared.sealed = await self.snapshot.count_usage_records(self.only)
+        if with_facts != self._billed:
             async for surplus in self._surplus():
                 yield surplus
 
@@ -188,6 +201,8 @@ class Reconciliation:
         name = "|".join(held.names)
         self.compared.conversations += 1
         self._revisions += held.revision
+        self._sealed_facts += held.sealed_facts
+        self._sealed_conversations += held.seal is not None
         if conversation_key(join_key(*held.names)) != held.key:
             what = f"stands under the key {held.key.hex()}, which is not its own"
             yield Difference("conversation", name, what)
@@ -196,10 +211,16 @@ class Reconciliation:
         if held.settled and len(held.chunks) > 1:
             what = f"is marked as settled, and its facts are still in {len(held.chunks)} chunks"
             yield Difference("conversation", name, what)
+        newest_ms = max(held.settles_ms, *self._clocks_ms.get(held.shard, [0]))
+        if held.chunks and held.seal_due_ms is not None and held.seal_due_ms > newest_ms + STEP_MS:
+            what = f"seal_due_ms is {held.seal_due_ms}: its facts would be sealed too late, or never"
+            yield Difference("conversation", name, what)
+        if not _has_facts(held):
+            yield from _wrong_without_facts(held)
 
-    def _wrong_facts(self, held: HeldConversation, flaw: str | None) -> Iterator[Difference]:
+    def _wrong_facts(self, held: HeldConversation, facts: bytes, flaw: str | None) -> Iterator[Difference]:
         """Why no bill can be computed from the facts of a conversation."""
-        name, count = "|".join(held.names), 0
+        name, count = "|".join(held.names), held.sealed_facts
         for chunk in held.chunks:
             count += len(chunk.facts) // FACT_BYTES
             upto = f"facts up to revision {chunk.revision}"
@@ -208,30 +229,23 @@ class Reconciliation:
             if chunk.revision != count:
                 yield Difference("fact_chunk", name, f"{upto}, and there are {count} of them")
         if count != held.revision:
-            what = f"is at revision {held.revision} and has {count} facts"
-            yield Difference("conversation, fact_chunk", name, what)
+            sealed = f", {held.sealed_facts} of them sealed" if held.seal else ""
+            what = f"is at revision {held.revision} and has {count} facts{sealed}"
+            yield Difference("conversation, fact_chunk, seal", name, what)
         if flaw:
             yield Difference("fact_chunk", name, flaw)
+        elif held.seal and (times_of(np.frombuffer(facts, FACT)) <= held.seal.through_ms).any():
+            what = f"has facts that are as old as its seal, through {held.seal.through_ms}"
+            yield Difference("fact_chunk, seal", name, what)
 
     async def _bills(
         self, batch: Sequence[tuple[HeldConversation, PackedFacts]]
     ) -> AsyncIterator[Difference]:
         """What the records of these are, and what they must be."""
         self._note(batch)
-        bills = bill_each(
-            [packed for _, packed in batch],
-            lambda place, at_ms: self._rules_at(batch[place][0].names, at_ms),
-        )
-        ids = iter(
-            usage_session_ids(
-                (join_key(*held.names), block.session_started_ms, block.block)
-                for (held, _), bill in zip(batch, bills, strict=True)
-                for block in bill.blocks
-            )
-        )
-        due = [[next(ids) for _ in bill.blocks] for bill in bills]
-        found = await self.snapshot.records([it for its_ids in due for it in its_ids])
-        for (held, packed), bill, its_ids in zip(batch, bills, due, strict=True):
+        bills = bills_of(batch, self._book)
+        found = await self.snapshot.records([it for _, ids in bills for it in ids])
+        for (held, packed), (bill, its_ids) in zip(batch, bills, strict=True):
             for difference in self._judge(held, packed, bill, its_ids, found):
                 yield difference
 
@@ -245,7 +259,8 @@ class Reconciliation:
     ) -> Iterator[Difference]:
         name = "|".join(held.names)
         self.compared.facts += packed.revision
-        if held.settles_ms != bill.settles_ms:
+        is_by_older = any(it in found and found[it]["algorithm"] < ALGORITHM for it in ids)
+        if held.settles_ms != bill.settles_ms and not is_by_older:
             what = f"settles_at_ms is {held.settles_ms} and must be {bill.settles_ms}"
             yield Difference("conversation", name, what)
         if held.record_ids != b"".join(ids):
@@ -253,15 +268,15 @@ class Reconciliation:
         following = [*bill.blocks[1:], None]
         for block, after, session_id in zip(bill.blocks, following, ids, strict=False):
             row = found.get(session_id)
-            times = [_time(block.started_ms), *([row["started_at"]] if row else ())]
-            if not any(map(self._is_wanted, times)):
+            times = [time_of(block.started_ms), *([row["started_at"]] if row else ())]
+            if not any(map(self.only.includes, times)):
                 continue
             self.compared.records += 1
             if row is None:
                 wrong = ["is missing: its facts yield it"]
             else:
                 is_billed = row["status"] != "void" and row["kind"] == "usage"
-                self._billed += is_billed and self._is_wanted(row["started_at"])
+                self._billed += is_billed and self.only.includes(row["started_at"])
                 is_last = after is None or after.block == 1
                 wrong = [
                     *self._wrong(held, packed, block, row),
@@ -275,9 +290,9 @@ class Reconciliation:
         if row["status"] == "void":
             yield "is void, and its facts yield it"
             return
-        expected = (*_billed(held.names, block), held.shard)
-        if tuple(map(row.__getitem__, _CONTENT)) != expected:
-            what = _differing(row, _CONTENT, expected)
+        expected = (*content_of(held.names, block), held.shard)
+        if tuple(map(row.__getitem__, CONTENT)) != expected:
+            what = _differing(row, CONTENT, expected)
             is_ours = row["algorithm"] == ALGORITHM
             yield (
                 what if is_ours else f"{what}; it is by algorithm {row['algorithm']}, and this is {ALGORITHM}"
@@ -291,10 +306,12 @@ class Reconciliation:
 
     def _wrong_settling(self, held: HeldConversation, block: Block, row: Any, is_last: bool) -> Iterator[str]:
         """What is wrong with when a record becomes final: the last one of an open session tells it."""
-        if row["status"] == "open" and self._has_settled(held.shard, block.settles_ms):
-            yield "is open and must be final: its session has settled"
         if row["status"] == "open" and held.settled:
             yield "is open, and its conversation is marked as settled"
+        if row["algorithm"] < ALGORITHM:
+            return  # it settles by the rule of its time
+        if row["status"] == "open" and self._has_settled(held.shard, block.settles_ms):
+            yield "is open and must be final: its session has settled"
         settles_ms, expected = row["session_settles_at_ms"], block.settles_ms if is_last else None
         if settles_ms != expected and (settles_ms is not None or row["status"] == "open"):
             yield f"session_settles_at_ms is {settles_ms} and must be {expected}"
@@ -304,16 +321,24 @@ class Reconciliation:
     ) -> str | None:
         """Say what is wrong with a revision: how many facts there were when the record last changed."""
         written = [chunk.revision for chunk in held.chunks]
-        if not 1 <= revision <= packed.revision:
-            return f"revision is {revision}, and there are {packed.revision} facts"
+        if not 1 <= revision <= held.revision:
+            return f"revision is {revision}, and there are {held.revision} facts"
         place = bisect_left(written, revision)
         if place and written[place] != revision:
             return f"revision is {revision}, and no checkpoint wrote that many facts"
         if not is_open or packed.revision * len(held.record_ids) > MOST_FACTS_BILLED * _ID_BYTES:
             return None  # consumers were told of it with its revision, or there is too much to bill again
-        then = partial(
-            block_then, packed, self._rules_of(held.names), (block.session_started_ms, block.block)
-        )
+        if self._has_older:
+            return None  # it may have changed by a newer rule, and not by a fact
+        if held.seal and revision < written[0]:
+            return None  # its facts were not the first of those that are left
+
+        rules_at = self._rules_of(held.names, held.seal)
+
+        def then(revision: int) -> Block | None:
+            name = block.session_started_ms, block.block
+            return block_then(packed, rules_at, name, revision - held.sealed_facts)
+
         if then(revision) != block._replace(settles_ms=0):
             return f"revision is {revision}, and the record has changed since"
         if place and then(written[place - 1]) == then(revision):
@@ -342,7 +367,7 @@ class Reconciliation:
                 names = (row["account_id"], row["bot_id"], row["subject_id"])
                 shard = partition_of(join_key(*names), partitions)
                 source = SourcePartition(self.topics[Topic.ALERT_DELIVERY], shard)
-                self._newest_ms[source] = max(self._newest_ms[source], _ms(row["started_at"]))
+                self._newest_ms[source] = max(self._newest_ms[source], ms_of(row["started_at"]))
                 for what in _wrong_alert(row, names, shard):
                     key = f"{'|'.join(names)} {row['session_id']}"
                     yield Difference("session_record, alert_report", key, what)
@@ -354,54 +379,65 @@ class Reconciliation:
             usage = [row for row in rows if row["kind"] == "usage"]
             keys = [conversation_key(join_key(*_names(row))) for row in usage]
             chunks = await self.snapshot.chunks(set(keys))
+            seals = await self.snapshot.newest_seals(set(keys))
             for row, key in zip(usage, keys, strict=True):
-                if what := self._wrong_then(row, chunks.get(key, ())):
+                if what := self._wrong_then(row, chunks.get(key, ()), seals.get(key)):
                     yield _of_change(row, what)
             alerts = [row for row in rows if row["kind"] != "usage"]
             reports = await self.snapshot.reports([row["session_id"].bytes for row in alerts])
             for row in alerts:
-                report = (_ms(row["started_at"]), row["user_id"], row["channel"])
+                report = (ms_of(row["started_at"]), row["user_id"], row["channel"])
                 if report not in reports.get(row["session_id"].bytes, ()) or row["status"] != "final":
                     yield _of_change(row, "told of an alert what no report of it says")
 
-    def _wrong_then(self, row: Any, chunks: Sequence[Chunk]) -> str | None:
-        facts, strings = _joined(chunks)
-        if any(flaws_of([(facts, strings)])) or not 1 <= row["revision"] <= len(facts) // FACT_BYTES:
+    def _wrong_then(self, row: Any, chunks: Sequence[Chunk], seal: Seal | None) -> str | None:
+        """What is wrong with a change, in words; of a conversation with a seal its facts do not tell."""
+        facts, strings = joined(chunks)
+        count = len(facts) // FACT_BYTES + (seal.facts if seal else 0)
+        is_flawed = bool(facts or not seal) and any(flaws_of([(facts, strings)]))
+        if is_flawed or not 1 <= row["revision"] <= count:
             return f"told of revision {row['revision']}, which its conversation never had"
         if row["session_started_at"] is None or row["block"] is None or row["status"] == "open":
             return "told what no usage record is"
-        names, started_ms = _names(row), _ms(row["session_started_at"])
+        names, started_ms = _names(row), ms_of(row["session_started_at"])
         if usage_session_id(*names, started_ms, row["block"]) != row["session_id"]:
             return "told under the id of another record"
+        if row["algorithm"] > ALGORITHM:
+            return f"told of algorithm {row['algorithm']}, and the newest is {ALGORITHM}"
+        if seal or row["algorithm"] < ALGORITHM:
+            return None  # its facts are gone, or it was billed by the rule of its time
         packed = PackedFacts(facts, strings)
         block = block_then(packed, self._rules_of(names), (started_ms, row["block"]), row["revision"])
         if block is None or row["status"] == "void":
             return (
                 None if (block is None) == (row["status"] == "void") else f"told that it is {row['status']}"
             )
-        expected = _billed(names, block)
+        expected = content_of(names, block)
         if tuple(map(row.__getitem__, _TOLD)) != expected:
             return f"told that {_differing(row, _TOLD, expected)}"
         return None
 
     def _totals(self) -> Iterator[Difference]:
-        """What was counted as facts is there, and clocks stand behind none of it."""
+        """What was counted as facts is there or sealed, and clocks stand behind none of it."""
         roles = {name: role for role, name in self.topics.items()}
         counts: Counter[tuple[bool, str]] = Counter()
         for part in self.counted:
             role = roles.get(part.source.topic.partition("@")[0])
             for outcome, records in part.outcomes.items() if role else ():
                 counts[role is Topic.ALERT_DELIVERY, outcome] += records
-        copies = self._revisions - self._identities
+        events, copies = counts[False, Outcome.FACT], counts[False, Outcome.CONFLICT]
+        # How many of those that are sealed were copies in conflict is not known any more.
+        least, most = self._identities + self._sealed_conversations, self._identities + self._sealed_facts
         for table, what, counted, found in (
-            ("conversation", "facts", counts[False, Outcome.FACT], self._identities),
-            ("conversation", "copies in conflict", counts[False, Outcome.CONFLICT], copies),
-            ("session_record", "alerts", counts[True, Outcome.FACT], self.compared.alerts),
-            ("alert_report", "further reports", counts[True, Outcome.CONFLICT], self._further_reports),
+            ("conversation", "facts", events, range(least, most + 1)),
+            ("conversation", "facts and copies in conflict", events + copies, _just(self._revisions)),
+            ("session_record", "alerts", counts[True, Outcome.FACT], _just(self.compared.alerts)),
+            ("alert_report", "further reports", counts[True, Outcome.CONFLICT], _just(self._further_reports)),
         ):
-            if counted != found:
+            if counted not in found:
+                there = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
                 yield Difference(
-                    f"{table}, outcome_count", what, f"{counted} were counted, and {found} are there"
+                    f"{table}, outcome_count", what, f"{counted} were counted, and {there} are there"
                 )
         for part in self.counted:
             newest_ms = self._newest_ms.get(part.source, 0)
@@ -422,11 +458,6 @@ class Reconciliation:
                 newest_ms = int(times_ms[of_role & (shards == shard)].max())
                 self._newest_ms[source] = max(self._newest_ms[source], newest_ms)
 
-    @property
-    def _settle_from_ms(self) -> int | None:
-        """Conversations that settle earlier have no record that is asked for."""
-        return None if self.only.from_time is None else _ms(self.only.from_time)
-
     def _has_settled(self, shard: int, settles_ms: int) -> bool:
         clocks_ms = self._clocks_ms.get(shard, [0])
         return settles_ms < min(clocks_ms) - self.allowed_lateness_ms
@@ -434,21 +465,60 @@ class Reconciliation:
     def _rules_at(self, names: Sequence[str], at_ms: int) -> RuleSet:
         return self._book.in_force(names[0], names[1], at_ms)
 
-    def _rules_of(self, names: Sequence[str]) -> Any:
-        return partial(self._rules_at, names)
+    def _rules_of(self, names: Sequence[str], seal: Seal | None = None) -> Callable[[int], RuleSet]:
+        """The rule set, given the time of the earliest fact that is left."""
+        if seal is None:
+            return partial(self._rules_at, names)
+        return lambda _: self._rules_at(names, seal.begun_ms)
 
     def _partitions(self, role: Topic) -> int:
         known = self.known.get(self.topics[role])
         return known.partitions if known else 1
 
-    def _is_wanted(self, started_at: datetime) -> bool:
-        from_time, to_time = self.only.from_time, self.only.to_time
-        return (from_time is None or started_at >= from_time) and (to_time is None or started_at < to_time)
-
 
 def summary_of(compared: Compared, differences: int) -> dict[str, int]:
     """What a run looked at and found."""
     return {**asdict(compared), "differences": differences}
+
+
+def bills_of(
+    batch: Sequence[tuple[HeldConversation, PackedFacts]], book: RuleBook
+) -> list[tuple[Bill, list[bytes]]]:
+    """The bill of what is left of each conversation, and the ids of its records."""
+
+    def rules_of(place: int, earliest_ms: int) -> RuleSet:
+        held = batch[place][0]
+        begun_ms = held.seal.begun_ms if held.seal else earliest_ms
+        return book.in_force(held.names[0], held.names[1], begun_ms)
+
+    bills = bill_each([packed for _, packed in batch], rules_of)
+    ids = iter(
+        usage_session_ids(
+            (join_key(*held.names), block.session_started_ms, block.block)
+            for (held, _), bill in zip(batch, bills, strict=True)
+            for block in bill.blocks
+        )
+    )
+    return [(bill, [next(ids) for _ in bill.blocks]) for bill in bills]
+
+
+def _has_facts(held: HeldConversation) -> bool:
+    """Whether it has any, as it must if not all of them are sealed."""
+    return bool(held.chunks) or held.seal is None
+
+
+def _wrong_without_facts(held: HeldConversation) -> Iterator[Difference]:
+    """What is wrong with a conversation all of whose facts are sealed: how long it lasted is not known."""
+    name = "|".join(held.names)
+    if held.seal and held.settles_ms > held.seal.through_ms:
+        what = f"settles_at_ms is {held.settles_ms}, and all of it is sealed, through {held.seal.through_ms}"
+        yield Difference("conversation, seal", name, what)
+    if held.record_ids:
+        yield Difference("conversation, seal", name, "has record_ids, and all of it is sealed")
+
+
+def _just(number: int) -> range:
+    return range(number, number + 1)
 
 
 def _wrong_alert(row: Any, names: Sequence[str], shard: int) -> Iterator[str]:
@@ -470,16 +540,16 @@ def _wrong_alert(row: Any, names: Sequence[str], shard: int) -> Iterator[str]:
         yield _differing(row, columns, expected)
     if not 1 <= row["revision"] <= row["further"] + 1:
         yield f"revision is {row['revision']}, and it has {row['further'] + 1} reports"
-    first = (_ms(row["started_at"]), row["user_id"], row["channel"])
+    first = (ms_of(row["started_at"]), row["user_id"], row["channel"])
     if row["further"] and (row["least_ms"], row["least_user_id"], row["least_channel"]) <= first:
         yield "a further report of it is its first"
 
 
-def _billed(names: Sequence[str], block: Block) -> tuple[Any, ...]:
+def content_of(names: Sequence[str], block: Block) -> tuple[Any, ...]:
     """The content of a record but for its shard, in the order of its columns."""
     return (
-        *("usage", *names, _time(block.session_started_ms), block.block),
-        *(_time(block.started_ms), _time(block.ended_ms), block.bot_ms, block.agent_ms),
+        *("usage", *names, time_of(block.session_started_ms), block.block),
+        *(time_of(block.started_ms), time_of(block.ended_ms), block.bot_ms, block.agent_ms),
         *(block.user_messages, block.bot_messages, block.user_id, block.channel),
     )
 
@@ -501,7 +571,8 @@ def _names(row: Any) -> tuple[str, str, str]:
     return row["account_id"], row["bot_id"], row["subject_id"]
 
 
-def _joined(chunks: Iterable[Chunk]) -> tuple[bytes, str]:
+def joined(chunks: Iterable[Chunk]) -> tuple[bytes, str]:
+    """All facts and strings of a conversation."""
     chunks = list(chunks)
     return b"".join(chunk.facts for chunk in chunks), "".join(chunk.strings for chunk in chunks)
 
@@ -510,9 +581,11 @@ def _place(source: SourcePartition) -> str:
     return f"{source.topic} partition {source.partition}"
 
 
-def _time(time_ms: int) -> datetime:
+def time_of(time_ms: int) -> datetime:
+    """A time as the ledger gives it."""
     return _EPOCH + timedelta(milliseconds=time_ms)
 
 
-def _ms(time: datetime) -> int:
+def ms_of(time: datetime) -> int:
+    """A time of the ledger in ms since 1970 UTC."""
     return (time - _EPOCH) // timedelta(milliseconds=1)

@@ -142,11 +142,11 @@ class Settings(BaseSettings):
         description="Event types outside the contract that are counted as unbilled, not as dead letters",
     )
     checkpoint_interval_ms: Duration = Field(
-        default=SECOND_MS,
+        default=SECOND_MS // 2,
         alias="checkpoint_interval",
         ge=50,
         le=MINUTE_MS,
-        description="Time from one checkpoint of a worker to the next, if saving does not take longer",
+        description="Time from one checkpoint to the next; longer if saving is, up to 4 times if behind",
     )
     max_ahead_ms: Duration = Field(
         default=5 * MINUTE_MS,
@@ -161,6 +161,13 @@ class Settings(BaseSettings):
         ge=HOUR_MS,
         le=4000 * DAY_MS,
         description="How far an event's time may lie behind its record's Kafka timestamp",
+    )
+    seal_after_ms: Duration = Field(
+        default=400 * DAY_MS,
+        alias="seal_after",
+        ge=HOUR_MS,
+        le=4000 * DAY_MS,
+        description="Age from which on facts of settled conversations are deleted; at least MAX_AGE",
     )
     dead_letter_limit_share: float = Field(
         default=0.1,
@@ -385,6 +392,11 @@ def _check_together(settings: Settings) -> None:
     names = [*settings.topics.values(), settings.topic_rejected_events]
     if len(set(names)) < len(names):
         raise WrongSetting(f"QUARTERHOUR_TOPIC_* must be four different topics, not {', '.join(names)}")
+    if settings.seal_after_ms < settings.max_age_ms:
+        raise WrongSetting(
+            f"{variable_of('seal_after')}={format_duration(settings.seal_after_ms)} is not allowed: "
+            f"it must be at least {variable_of('max_age')}={format_duration(settings.max_age_ms)}"
+        )
     if settings.kafka_security_protocol.startswith("SASL"):
         for name in ("kafka_sasl_username", "kafka_sasl_password"):
             if getattr(settings, name) is None:

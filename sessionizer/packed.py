@@ -52,7 +52,7 @@ class Merged(NamedTuple):
 class PackedFacts:
     """The facts of one conversation, losing copies included."""
 
-    __slots__ = ("_known", "_new_facts", "_new_strings", "_places", "all_win", "facts", "strings")
+    __slots__ = ("_made_index", "_new_facts", "_new_strings", "all_win", "facts", "strings")
 
     def __init__(self, facts: bytes = b"", strings: str = "") -> None:
         """All of these are saved; `strings` is the table as `FactSet` has it, a string a line."""
@@ -64,9 +64,7 @@ class PackedFacts:
         """Whether no two facts share an identity."""
         # The lengths of what is not saved: 0 takes no memory of its own.
         self._new_facts = self._new_strings = 0
-        # Of a large set: the facts by identity, and the places of its strings.
-        self._known: dict[bytes, bytes] | None = None
-        self._places: dict[str, int] | None = None
+        self._made_index: _Index | None = None
 
     @property
     def revision(self) -> int:
@@ -106,10 +104,8 @@ class PackedFacts:
         line_end = f"{line}\n"
         if self.strings.startswith(line_end):
             return 0
-        places = self._places
-        if places is None:
-            places = {known: place for place, known in enumerate(self.strings.split("\n")[:-1])}
-            self._places = places if self.is_large else None
+        large = self._index()
+        places = large.places if large else _places(self.strings)
         index = places.get(line)
         if index is None:
             index = places[line] = len(places)
@@ -126,7 +122,8 @@ class PackedFacts:
 
     def add(self, facts: bytes) -> tuple[int, int]:
         """Add facts of which any may be known, as `FactSet.add`: how many were new, and in conflict."""
-        known = self._known_facts()
+        large = self._index()
+        known = large.known if large else _by_identity(self.facts)
         added = conflicts = 0
         for fact in split(facts, FACT_BYTES):
             first = known.setdefault(fact[_IDENTITY], fact)
@@ -147,22 +144,35 @@ class PackedFacts:
         self._new_facts = self._new_strings = 0
         return bytes(self.facts[saved_facts:]), self.strings[saved_strings:]
 
-    def _known_facts(self) -> dict[bytes, bytes]:
-        """By identity, the first that came."""
-        known = self._known
-        if known is None:
-            known = {}
-            for fact in split(bytes(self.facts), FACT_BYTES):
-                known.setdefault(fact[_IDENTITY], fact)
-            if self.is_large:
-                self._known, self.facts = known, bytearray(self.facts)
-        return known
+    def _index(self) -> "_Index | None":
+        """What a large set finds its facts and strings by; None for others, which look through all."""
+        if self._made_index is None and self.is_large:
+            self._made_index = _Index(_by_identity(self.facts), _places(self.strings))
+            self.facts = bytearray(self.facts)
+        return self._made_index
 
     def _holds(self, fact: bytes) -> bool:
         at = self.facts.find(fact)
         while at >= 0 and at % FACT_BYTES:
             at = self.facts.find(fact, at + 1)
         return at >= 0
+
+
+class _Index(NamedTuple):
+    known: dict[bytes, bytes]
+    places: dict[str, int]
+
+
+def _by_identity(facts: bytes | bytearray) -> dict[bytes, bytes]:
+    """Of each identity, the fact that came first."""
+    known: dict[bytes, bytes] = {}
+    for fact in split(bytes(facts), FACT_BYTES):
+        known.setdefault(fact[_IDENTITY], fact)
+    return known
+
+
+def _places(strings: str) -> dict[str, int]:
+    return {line: place for place, line in enumerate(strings.split("\n")[:-1])}
 
 
 @dataclass(slots=True, eq=False)

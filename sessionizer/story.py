@@ -114,8 +114,8 @@ RulesAt = Callable[[int], RuleSet]
 """The rule set in force for the conversation, given the time of its earliest fact."""
 
 
-def tell(packed: PackedFacts, rules_at: RulesAt) -> Story:
-    """Tell the story of a conversation of at least one fact."""
+def tell(packed: PackedFacts, rules_at: RulesAt, sealed: int = 0) -> Story:
+    """Tell the story of a conversation of at least one fact; so many before them are not there any more."""
     facts = packed.unpacked()
     rules = rules_at(facts.earliest_ms)
     clock, sessions = walk(facts, rules)
@@ -145,7 +145,7 @@ def tell(packed: PackedFacts, rules_at: RulesAt) -> Story:
             effect = Effect.WITH_HUMAN if clock.stands_still(time_ms) else Effect.UNANSWERED
         told.append(
             ToldFact(
-                *(number, time_ms, kind, fact >> IDENTITY_SHIFT & IDENTITY_MASK),
+                *(sealed + number, time_ms, kind, fact >> IDENTITY_SHIFT & IDENTITY_MASK),
                 *(handoff_id, user_id, channel, effect),
                 *(place[:3] if place else (session, None, None)),
             )
@@ -171,6 +171,31 @@ def causes(
             found.append(number)
         before = now
     return found
+
+
+def causes_since(
+    packed: PackedFacts,
+    rules_at: RulesAt,
+    name: tuple[int, int],
+    until: int,
+    was: Callable[[Block | None], bool],
+) -> list[int] | None:
+    """Return which facts, up to that number, made this block other than it last was, given how that was.
+
+    None if it never was so, or if that is too much to look at.
+    """
+    found = []
+    now = block_then(packed, rules_at, name, until)
+    for number in range(until, 0, -1):
+        if (until - number + 1) * until > MOST_FACTS_BILLED:
+            return None
+        before = block_then(packed, rules_at, name, number - 1)
+        if before != now:
+            found.append(number)
+        if was(before):
+            return found[::-1]
+        now = before
+    return None
 
 
 def block_then(packed: PackedFacts, rules_at: RulesAt, name: tuple[int, int], count: int) -> Block | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -106,6 +106,18 @@ async def connect_as_login(dsn: str) -> asyncpg.Connection:
     settings = {"application_name": "quarterhour-operator", **_OPERATOR_LIMITS_MS}
     with connecting():
         return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings)
+
+
+@asynccontextmanager
+async def acting_as_login(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """One transaction with all the rights of its login, an operator's. Raises `Unreachable`, `Refused`."""
+    connection = await connect_as_login(dsn)
+    try:
+        with connecting():
+            async with connection.transaction():
+                yield connection
+    finally:
+        await connection.close()
 
 
 def _options(role: Role) -> dict[str, Any]:

@@ -27,6 +27,18 @@ class Change(NamedTuple):
     record: SessionRecord
 
 
+class DatedSeal(NamedTuple):
+    """A seal of a conversation: its facts up to a time are gone."""
+
+    through_ms: int
+    facts: int
+    """How many are gone, with all earlier seals."""
+    begun_ms: int
+    """The time of the conversation's first fact, which decides its rule set."""
+    sealed_ms: int
+    """When it was made."""
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """A record, what consumers were told of it, and what it was computed from."""
@@ -34,11 +46,13 @@ class History:
     record: SessionRecord
     changes: list[Change]
     facts: bytes
-    """Of its conversation, in the order of arrival, and their strings; none if it is an alert."""
+    """Of its conversation, those that are not sealed, in the order of arrival; none if it is an alert."""
     strings: str
     further_reports: list[AlertReport]
     """Of its alert delivery: those that are not the record."""
     rule_sets: list[dict[str, Any]]
+    seals: list[DatedSeal]
+    """Of its conversation, the first one first."""
 
 
 async def read_history(
@@ -65,12 +79,13 @@ async def _read(
         return None
     changes = await connection.fetch(statement("changes_of_record"), session_id)
     rule_sets = await connection.fetch(statement("rule_sets"))
-    facts, strings, reports = b"", "", []
+    facts, strings, reports, seals = b"", "", [], []
     if row["kind"] == "usage":
         kafka_key = join_key(row["account_id"], row["bot_id"], row["conversation_id"])
         key = UUID(bytes=conversation_key(kafka_key))
         for found in await connection.fetch(statement("look_up_conversations"), [key]):
             facts, strings = found["facts"] or b"", found["strings"] or ""
+        seals = await connection.fetch(statement("seals_of_conversation"), key)
     else:
         rows = await connection.fetch(statement("look_up_alerts"), [session_id])
         reports = [
@@ -85,4 +100,5 @@ async def _read(
         strings=strings,
         further_reports=sorted(reports),
         rule_sets=[dict(rule_set) for rule_set in rule_sets],
+        seals=[DatedSeal(*seal) for seal in seals],
     )

@@ -64,14 +64,54 @@ class Advance(NamedTuple):
     counts: LimitCounts = LimitCounts()
 
 
+class Seal(NamedTuple):
+    """What is left of the oldest facts of a conversation: they are gone, and none may come any more."""
+
+    through_ms: int
+    """Facts at or before this time are gone."""
+    facts: int
+    """How many: they still count for the revision."""
+    begun_ms: int
+    """The time of the conversation's first fact, which decides its rule set."""
+
+
 class StoredConversation(NamedTuple):
-    """A conversation as the ledger holds it; `record_ids` are 16 bytes each, joined."""
+    """A conversation as the ledger holds it; `record_ids` are 16 bytes each, joined.
+
+    With a seal, facts, strings and record ids are those of what came after it.
+    """
 
     revision: int
     settles_ms: int
     record_ids: bytes
     facts: bytes
     strings: str
+    seal: Seal | None = None
+
+
+class NamedConversation(NamedTuple):
+    """Where a conversation is, what it is stored under, and what it is called."""
+
+    shard: int
+    key: bytes
+    account_id: str
+    bot_id: str
+    conversation_id: str
+
+
+class SealRow(NamedTuple):
+    """A conversation that was looked at to be sealed; its facts, strings and record ids are what stays of it.
+
+    Without a seal nothing of it changes. `due_ms`: what is to be looked at again once this is so long ago.
+    """
+
+    key: bytes
+    due_ms: int
+    seal: Seal | None = None
+    revision: int = 0
+    record_ids: bytes = b""
+    facts: bytes = b""
+    strings: str = ""
 
 
 class AlertReport(NamedTuple):
@@ -101,6 +141,8 @@ class ConversationRow(NamedTuple):
     revision: int
     settles_ms: int
     record_ids: bytes
+    begun_ms: int
+    """The time of its first fact."""
 
 
 class ChunkRow(NamedTuple):
@@ -196,6 +238,13 @@ class OutcomeKey(NamedTuple):
     reason: str
 
 
+class Horizon(NamedTuple):
+    """Facts of a shard that are older than this may be sealed: no event may come any more that is."""
+
+    shard: int
+    before_ms: int
+
+
 class Settled(NamedTuple):
     """Sessions of a shard that settle before this time (watermark less allowed lateness) are final."""
 
@@ -248,6 +297,8 @@ class Checkpoint:
     alert_reports: list[AlertReportRow] = field(default_factory=list)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     outcomes: dict[OutcomeKey, int] = field(default_factory=dict)
+    recomputed: list[NamedConversation] = field(default_factory=list)
+    """Of the requests to bill anew, those that were met."""
 
 
 class RecordChange(NamedTuple):
@@ -288,6 +339,22 @@ class Ledger(Protocol):
 
     async def look_up_alerts(self, session_ids: Sequence[bytes]) -> dict[bytes, StoredAlert]:
         """The alert deliveries of these 16-byte session ids that the ledger holds."""
+        ...
+
+    async def recompute_requests(self, shards: Sequence[int], most: int) -> list[NamedConversation]:
+        """Conversations of these shards that are to be billed anew by this algorithm, at most so many."""
+        ...
+
+    async def sealed_through_ms(self) -> int:
+        """The newest time that anything is sealed through; -1 if nothing is."""
+        ...
+
+    async def sealable(self, horizons: Sequence[Horizon], most: int) -> list[NamedConversation]:
+        """Settled conversations of which something may be sealed, of each shard at most so many."""
+        ...
+
+    async def seal(self, owner: UUID, sources: Sequence[SourcePartition], rows: Sequence[SealRow]) -> None:
+        """Seal these settled conversations, or raise `Fenced` if their partitions are not all the owner's."""
         ...
 
     async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:

@@ -2,13 +2,18 @@
 
 Safe when several processes migrate at once: they take turns by an advisory lock that is polled, because
 waiting for one inside PostgreSQL would hold a snapshot and deadlock with `create index concurrently`.
+
+A migration whose first line is `-- serves programs that know 0011` leaves programs whose newest migration is
+0011 or later able to go on, so that they run beside newer ones while those take their place one by one. Any
+other serves only programs that have it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.abc import Traversable
 from importlib.resources import files
@@ -27,7 +32,13 @@ create table if not exists {schema}.schema_migration (
   name       text        not null,
   sha256     text        not null,
   applied_at timestamptz not null default now()
-)"""
+);
+alter table {schema}.schema_migration add column if not exists serves_from integer"""
+# Databases that were last migrated by an older program do not have the column yet.
+_APPLIED = """
+select version, sha256, (to_jsonb(m) ->> 'serves_from')::integer as serves_from
+from {schema}.schema_migration m order by version"""
+_SERVES = re.compile(r"-- serves programs that know ([0-9]{4})\n")
 
 
 class Migration(NamedTuple):
@@ -41,6 +52,20 @@ class Migration(NamedTuple):
     def sha256(self) -> str:
         """The hash that a database remembers it by."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def serves_from(self) -> int | None:
+        """The oldest migration of programs that can go on once this one is applied; None: only its own."""
+        found = _SERVES.match(self.sql)
+        return int(found[1]) if found else None
+
+
+class Applied(NamedTuple):
+    """A migration as a database remembers it."""
+
+    version: int
+    sha256: str
+    serves_from: int | None
 
 
 class Schema(NamedTuple):
@@ -101,23 +126,32 @@ async def _take_turn(connection: asyncpg.Connection) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _applied(connection: asyncpg.Connection, schema: Schema) -> dict[int, str]:
-    history = f"{schema.name}.schema_migration"
-    if await connection.fetchval("select to_regclass($1)", history) is None:
-        return {}
-    return dict(await connection.fetch(f"select version, sha256 from {history}"))
+async def _applied(connection: asyncpg.Connection, schema: Schema) -> list[Applied]:
+    if await connection.fetchval("select to_regclass($1)", f"{schema.name}.schema_migration") is None:
+        return []
+    return [Applied(*row) for row in await connection.fetch(_APPLIED.format(schema=schema.name))]
 
 
-def _missing(schema: Schema, applied: dict[int, str]) -> list[Migration]:
+def _missing(schema: Schema, applied: Sequence[Applied]) -> list[Migration]:
     known = migrations(schema)
+    hashes = {it.version: it.sha256 for it in applied}
     for migration in known:
-        if applied.get(migration.version, migration.sha256) != migration.sha256:
+        if hashes.get(migration.version, migration.sha256) != migration.sha256:
             raise MigrationError(
                 f"{migration.name} was changed after it was applied: write a new migration instead"
             )
-    if unknown := sorted(applied.keys() - {migration.version for migration in known}):
-        raise MigrationError(f"the database is newer than this program: it has migration {unknown[-1]:04d}")
-    return [migration for migration in known if migration.version not in applied]
+    versions = {migration.version for migration in known}
+    _check_newer([it for it in applied if it.version not in versions], max(versions))
+    return [migration for migration in known if migration.version not in hashes]
+
+
+def _check_newer(unknown: Sequence[Applied], newest: int) -> None:
+    for it in unknown:
+        if it.serves_from is None or it.serves_from > newest:
+            raise MigrationError(
+                f"the database is newer than this program: it has migration {it.version:04d},"
+                f" which does not serve programs whose newest is {newest:04d}"
+            )
 
 
 async def _apply(connection: asyncpg.Connection, schema: Schema, migration: Migration) -> None:
@@ -129,6 +163,7 @@ async def _run(connection: asyncpg.Connection, schema: Schema, migration: Migrat
     async with connection.transaction():
         await connection.execute(migration.sql)
         await connection.execute(
-            f"insert into {schema.name}.schema_migration (version, name, sha256) values ($1, $2, $3)",
-            *(migration.version, migration.name, migration.sha256),
+            f"insert into {schema.name}.schema_migration (version, name, sha256, serves_from)"
+            " values ($1, $2, $3, $4)",
+            *(migration.version, migration.name, migration.sha256, migration.serves_from),
         )

@@ -17,11 +17,15 @@ from sinks.ledger import (
     AlertReport,
     Checkpoint,
     Fenced,
+    Horizon,
     LimitCounts,
+    NamedConversation,
     OutcomeKey,
     Position,
     RecordChange,
     Rejection,
+    Seal,
+    SealRow,
     SourcePartition,
     SourceTopic,
     StoredAlert,
@@ -37,7 +41,7 @@ SETTLE_LIMIT = 20_000
 # Deadlocks and serialization failures cost a transaction, not a worker.
 TRANSACTION_TRIES = 5
 _RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-# The statements of a checkpoint that take arguments or give rows, with arguments on which they do nothing.
+# The statements of transactions that take arguments or give rows, with arguments on which they do nothing.
 _ON_NOTHING: dict[str, tuple[Any, ...]] = {
     "fence": ([], [], [], [], [], [], [], [], [], UUID(int=0), None),
     "count_rule_sets": (),
@@ -49,7 +53,12 @@ _ON_NOTHING: dict[str, tuple[Any, ...]] = {
     "finalise_records": ([], [], 0),
     "settle_conversations": ([], [], 0),
     "count_outcomes": ([], [], [], [], []),
+    "recomputed": ([], [], 0),
     "sum_changes": (),
+    "count_owned": ([], [], UUID(int=0)),
+    "seal": ([], [], [], [], [], []),
+    "keep_facts": ([], [], [], []),
+    "seal_later": ([], []),
 }
 
 
@@ -95,6 +104,7 @@ class PostgresLedger:
                 row["record_ids"],
                 row["facts"] or b"",
                 row["strings"] or "",
+                _seal(row["sealed_through_ms"], row["sealed_facts"], row["begun_ms"]),
             )
             for row in rows
         }
@@ -112,6 +122,23 @@ class PostgresLedger:
                 alert = alert._replace(further=(*alert.further, further))
             found[key] = alert
         return found
+
+    async def recompute_requests(self, shards: Sequence[int], most: int) -> list[NamedConversation]:
+        """See `Ledger.recompute_requests`."""
+        return _named(await self._fetch("recompute_requests", list(shards), most, self._algorithm))
+
+    async def sealed_through_ms(self) -> int:
+        """See `Ledger.sealed_through_ms`."""
+        ((through_ms,),) = await self._fetch("sealed_through")
+        return int(through_ms)
+
+    async def sealable(self, horizons: Sequence[Horizon], most: int) -> list[NamedConversation]:
+        """See `Ledger.sealable`."""
+        return _named(await self._fetch("sealable", *_columns(horizons, 2), most))
+
+    async def seal(self, owner: UUID, sources: Sequence[SourcePartition], rows: Sequence[SealRow]) -> None:
+        """See `Ledger.seal`."""
+        await self._in_transaction("seal", lambda it: _seal_all(it, owner, sources, rows))
 
     async def rule_sets(self) -> list[dict[str, Any]]:
         """All rule sets, as rows of `billing.rule_set`; no checkpoint is saved once there are others."""
@@ -165,6 +192,9 @@ class PostgresLedger:
         await _write(connection, checkpoint, self._algorithm)
         await _settle(connection, checkpoint)
         await _count_outcomes(connection, checkpoint)
+        if done := checkpoint.recomputed:
+            shards, keys = _columns([conversation[:2] for conversation in done], 2)
+            await connection.execute(statement("recomputed"), shards, _uuids(keys), self._algorithm)
         return await _publish(connection)
 
     async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -291,8 +321,33 @@ async def _count_outcomes(connection: asyncpg.Connection, checkpoint: Checkpoint
         await _execute(connection, "count_outcomes", rows)
 
 
+async def _seal_all(
+    connection: asyncpg.Connection, owner: UUID, sources: Sequence[SourcePartition], rows: Sequence[SealRow]
+) -> None:
+    topics, partitions = _columns(sources, 2)
+    if await connection.fetchval(statement("count_owned"), topics, partitions, owner) != len(sources):
+        raise Fenced(f"not all of {len(sources)} partitions are whose they were: nothing was sealed")
+    sealed = [
+        (DriverUUID(row.key), *row.seal, row.record_ids, row.due_ms) for row in rows if row.seal is not None
+    ]
+    if sealed:
+        await _execute(connection, "seal", sealed)
+    if kept := [(DriverUUID(row.key), row.revision, row.facts, row.strings) for row in rows if row.facts]:
+        await _execute(connection, "keep_facts", kept)
+    if later := [(DriverUUID(row.key), row.due_ms) for row in rows if row.seal is None]:
+        await _execute(connection, "seal_later", later)
+
+
 async def _execute(connection: asyncpg.Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:
     await connection.execute(statement(name), *_columns(rows, len(rows[0])))
+
+
+def _seal(through_ms: int | None, facts: int, begun_ms: int) -> Seal | None:
+    return None if through_ms is None else Seal(through_ms, facts, begun_ms)
+
+
+def _named(rows: Iterable[asyncpg.Record]) -> list[NamedConversation]:
+    return [NamedConversation(shard, key.bytes, *names) for shard, key, *names in rows]
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

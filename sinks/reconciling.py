@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,13 +18,14 @@ import asyncpg
 from asyncpg.pgproto.pgproto import UUID as DriverUUID
 
 from sinks.connecting import connect_as_login, connecting
-from sinks.ledger import SourcePartition, SourceTopic
+from sinks.ledger import Seal, SourcePartition, SourceTopic
 from sinks.statements import statement
 
 CONVERSATIONS_AT_ONCE = 4_000
 ROWS_AT_ONCE = 10_000
 CHANGES_AT_ONCE = 500
 """Of those that were superseded: each needs all facts of its conversation."""
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 # Its snapshot holds no one up, and between two batches bills are computed.
 _IDLE_LIMIT = "set local idle_in_transaction_session_timeout = '10min'"
 
@@ -34,9 +35,10 @@ _OF_ALL = (
     "reconcile_checksums",
     "reconcile_clocks",
     "reconcile_orphans",
+    "reconcile_seals",
     "reconcile_feed_positions",
 )
-_OF_SOME = ("reconcile_feed",)
+_OF_SOME = ("reconcile_feed", "reconcile_sealed_records")
 
 
 class Difference(NamedTuple):
@@ -77,7 +79,14 @@ class HeldConversation(NamedTuple):
     settles_ms: int
     settled: bool
     record_ids: bytes
+    seal_due_ms: int | None
     chunks: Sequence[Chunk]
+    seal: Seal | None
+
+    @property
+    def sealed_facts(self) -> int:
+        """How many of its facts are gone."""
+        return self.seal.facts if self.seal else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,18 @@ class Filter:
     def arguments(self) -> tuple[str | None, datetime | None, datetime | None]:
         """As the statements take them."""
         return self.account_id, self.from_time, self.to_time
+
+    @property
+    def of_conversations(self) -> tuple[str | None, int | None]:
+        """The account, and when conversations settle (ms) that have records that are looked at, or later."""
+        from_time = self.from_time
+        return self.account_id, None if from_time is None else (from_time - _EPOCH) // _MILLISECOND
+
+    def includes(self, started_at: datetime) -> bool:
+        """Whether a record that starts then is looked at, if its account is."""
+        return (self.from_time is None or started_at >= self.from_time) and (
+            self.to_time is None or started_at < self.to_time
+        )
 
 
 class Snapshot:
@@ -126,30 +147,23 @@ class Snapshot:
         return [dict(row) for row in await self._fetch("rule_sets")]
 
     async def differences(
-        self,
-        only: Filter,
-        stream_topics: Sequence[str],
-        allowed_lateness_ms: int,
-        settle_from_ms: int | None,
+        self, only: Filter, stream_topics: Sequence[str], allowed_lateness_ms: int
     ) -> AsyncIterator[Difference]:
-        """All that statements can tell; `settle_from_ms` says which conversations are looked at."""
+        """All that statements can tell."""
         for name in _OF_ALL if only.is_open else ():
             async for row in self._cursor(name):
                 yield Difference(*row)
         for name in _OF_SOME:
             async for row in self._cursor(name, *only.arguments):
                 yield Difference(*row)
-        filters = (list(stream_topics), allowed_lateness_ms, only.account_id, settle_from_ms)
+        filters = (list(stream_topics), allowed_lateness_ms, *only.of_conversations)
         async for row in self._cursor("reconcile_statuses", *filters):
             yield Difference(*row)
 
-    async def conversations(
-        self, account_id: str | None, settle_from_ms: int | None, most_facts: int
-    ) -> AsyncIterator[list[HeldConversation]]:
+    async def conversations(self, only: Filter, most_facts: int) -> AsyncIterator[list[HeldConversation]]:
         """Conversations with their facts: no more than so many facts at once, unless one alone has more."""
-        async for rows in self._batches(
-            "reconcile_conversations", CONVERSATIONS_AT_ONCE, account_id, settle_from_ms
-        ):
+        filters = only.of_conversations
+        async for rows in self._batches("reconcile_conversations", CONVERSATIONS_AT_ONCE, *filters):
             at = 0
             while at < len(rows):
                 end, facts = at + 1, rows[at]["revision"]
@@ -159,18 +173,23 @@ class Snapshot:
                 yield await self._with_chunks(rows[at:end])
                 at = end
 
+    async def algorithms(self) -> tuple[int, int]:
+        """The oldest and the newest version of the rule's code that a record is by; 0 if there is none."""
+        ((oldest, newest),) = await self._fetch("recompute_algorithms")
+        return oldest, newest
+
     async def records(self, session_ids: Collection[bytes]) -> dict[bytes, asyncpg.Record]:
         """Those of these records that are there, by id."""
         rows = await self._fetch("reconcile_records", _uuids(session_ids))
         return {row["session_id"].bytes: row for row in rows}
 
-    async def count_usage_records(self, only: Filter) -> int:
-        """How many usage records are not void."""
-        ((count,),) = await self._fetch("reconcile_count_records", *only.arguments)
-        return int(count)
+    async def count_usage_records(self, only: Filter) -> tuple[int, int]:
+        """How many usage records are not void and have facts, and how many have none any more."""
+        ((with_facts, sealed),) = await self._fetch("reconcile_count_records", *only.arguments)
+        return with_facts, sealed
 
     async def usage_records(self, only: Filter) -> AsyncIterator[list[asyncpg.Record]]:
-        """The ids and names of usage records that are not void."""
+        """The ids and names of usage records that are not void and not sealed."""
         async for rows in self._batches("reconcile_usage_records", ROWS_AT_ONCE, *only.arguments):
             yield rows
 
@@ -196,6 +215,11 @@ class Snapshot:
             found.setdefault(key.bytes, []).append(Chunk(*chunk))
         return found
 
+    async def newest_seals(self, keys: Collection[bytes]) -> dict[bytes, Seal]:
+        """Of these conversations those that are sealed."""
+        rows = await self._fetch("newest_seals", _uuids(keys))
+        return {key.bytes: Seal(*seal) for key, *seal in rows}
+
     async def reports(self, session_ids: Collection[bytes]) -> dict[bytes, set[tuple[int, str, str]]]:
         """All reports of these alerts."""
         found: dict[bytes, set[tuple[int, str, str]]] = {}
@@ -204,15 +228,18 @@ class Snapshot:
         return found
 
     async def _with_chunks(self, rows: Sequence[asyncpg.Record]) -> list[HeldConversation]:
-        chunks = await self.chunks([row["conversation_key"].bytes for row in rows])
+        keys = [row["conversation_key"].bytes for row in rows]
+        chunks, seals = await self.chunks(keys), await self.newest_seals(keys)
         return [
             HeldConversation(
-                row["conversation_key"].bytes,
+                key,
                 (row["account_id"], row["bot_id"], row["conversation_id"]),
                 *(row["shard"], row["revision"], row["settles_at_ms"], row["settled"], row["record_ids"]),
-                chunks.get(row["conversation_key"].bytes, []),
+                row["seal_due_ms"],
+                chunks.get(key, []),
+                seals.get(key),
             )
-            for row in rows
+            for key, row in zip(keys, rows, strict=True)
         ]
 
     async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from sinks.connecting import Role, connect, connect_as_login, connecting
+from sinks.connecting import Role, acting_as_login, connect, connecting
 from sinks.ledger import Refused
 from sinks.statements import statement
 
@@ -32,13 +32,8 @@ async def add_rule_set(dsn: str, row: dict[str, Any], lead_ms: int) -> bool:
 
     Raises `Refused` for one that is effective too soon, or where another is from that time on; `Unreachable`.
     """
-    connection = await connect_as_login(dsn)
-    try:
-        with connecting():
-            async with connection.transaction():
-                return await _add(connection, row, lead_ms)
-    finally:
-        await connection.close()
+    async with acting_as_login(dsn) as connection:
+        return await _add(connection, row, lead_ms)
 
 
 async def _add(connection: asyncpg.Connection, row: dict[str, Any], lead_ms: int) -> bool:

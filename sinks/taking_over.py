@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from sinks.connecting import connect_as_login, connecting
+from sinks.connecting import acting_as_login
 from sinks.ledger import Refused, SourcePartition
 from sinks.statements import statement
 
@@ -48,14 +48,9 @@ async def take_over(dsn: str, plan: TakeOver) -> None:
 
     Raises `Unreachable` and `Refused`.
     """
-    connection = await connect_as_login(dsn)
-    try:
-        with connecting():
-            async with connection.transaction():
-                await _check_seen(connection, plan)
-                await _apply(connection, plan, uuid4())
-    finally:
-        await connection.close()
+    async with acting_as_login(dsn) as connection:
+        await _check_seen(connection, plan)
+        await _apply(connection, plan, uuid4())
 
 
 async def _check_seen(connection: asyncpg.Connection, plan: TakeOver) -> None:

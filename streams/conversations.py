@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
-from itertools import accumulate
+from itertools import accumulate, compress
 from operator import attrgetter, eq
 from typing import NamedTuple
 
@@ -31,13 +31,17 @@ from sinks.ledger import (
     ConversationRow,
     OutcomeKey,
     RecordRow,
+    Seal,
     SourcePartition,
     StoredConversation,
     VoidRow,
 )
+from streams.batches import Record
+from streams.sealing import OldFacts
 
 ID_BYTES = 16
 HASH_BYTES = 8
+_TOLD_BYTES = ID_BYTES + HASH_BYTES
 CONVERSATION_BYTES = 600
 """What a conversation in memory takes beside its facts and strings, about."""
 # Conversations are billed and written so many at a time: more cost no less each, and need more memory.
@@ -58,40 +62,55 @@ class CorruptFacts(Exception):
 class Conversation:
     """One conversation: its facts, and what of their bill the ledger has been told."""
 
-    __slots__ = (
-        "facts", "hashes", "is_queued", "kafka_key", "late_before_ms", "record_ids", "settles_ms",
-        "tail", "taken_in",
-    )  # fmt: skip
+    __slots__ = ("_told", "facts", "is_queued", "kafka_key", "seal", "settles_ms", "tail", "taken_in")
 
     def __init__(self, kafka_key: bytes, facts: PackedFacts) -> None:
         self.kafka_key = kafka_key
         self.facts = facts
         self.settles_ms = 0
-        self.record_ids = b""
-        """Of the records that exist, in the order of the bill."""
-        self.hashes = b""
-        """Of what the ledger was told of each, as far as that is known."""
-        # A fact came when sessions that settle before this had settled: what it adds to them corrects.
-        self.late_before_ms = 0
+        # The ids of all records and then the hashes of all: one string of bytes takes less than two.
+        self._told = b""
         self.taken_in = 0
         """The number of the last checkpoint that took it: until that is saved, it must stay in memory."""
         self.is_queued = False
         self.tail: Tail | None = None
         """What of it is billed next time, if not all."""
+        self.seal: Seal | None = None
+        """What is left of facts that are not there any more."""
 
     @classmethod
     def restored(cls, kafka_key: bytes, stored: StoredConversation) -> Conversation:
         """A conversation as the ledger holds it."""
         conversation = cls(kafka_key, PackedFacts(stored.facts, stored.strings))
-        if conversation.facts.revision != stored.revision:
+        conversation.seal = stored.seal
+        if conversation.revision != stored.revision:
             # Better no bill than one computed from fewer facts than there were.
             raise CorruptFacts(
                 f"conversation {kafka_key.decode()}: "
-                f"the ledger says {stored.revision} facts and holds {conversation.facts.revision}"
+                f"the ledger says {stored.revision} facts and holds {conversation.revision}"
             )
         conversation.settles_ms = stored.settles_ms
-        conversation.record_ids = stored.record_ids
+        conversation.tell(stored.record_ids)
         return conversation
+
+    @property
+    def record_ids(self) -> bytes:
+        """Of the records that exist, in the order of the bill."""
+        return self._told[: len(self._told) // _TOLD_BYTES * ID_BYTES]
+
+    @property
+    def hashes(self) -> bytes:
+        """Of what the ledger was told of each; 0 where that is not known."""
+        return self._told[len(self._told) // _TOLD_BYTES * ID_BYTES :]
+
+    def tell(self, record_ids: bytes, hashes: bytes = b"") -> None:
+        """Remember what the ledger was told; without hashes it is not known what of each record."""
+        self._told = record_ids + (hashes or bytes(len(record_ids) // ID_BYTES * HASH_BYTES))
+
+    @property
+    def revision(self) -> int:
+        """The number of its facts, those that are sealed included."""
+        return self.facts.revision + (self.seal.facts if self.seal else 0)
 
     @property
     def blocks_before(self) -> int:
@@ -125,6 +144,8 @@ class ConversationShard:
         self._rules = rules
         self._conversations: dict[bytes, Conversation] = {}
         self._touched: dict[bytes, Conversation] = {}
+        # Facts of these came when sessions that settle before this had settled: what they add corrects.
+        self._late_before_ms: dict[bytes, int] = {}
         # By the time they settle, in steps: each conversation stands in one place, perhaps before its time.
         self._settling: dict[int, list[bytes]] = {}
         self._steps: list[int] = []
@@ -180,7 +201,7 @@ class ConversationShard:
             conversation = held[place]
             self._touched[conversation.kafka_key] = conversation
             if late_before_ms:
-                conversation.late_before_ms = late_before_ms
+                self._late_before_ms[conversation.kafka_key] = late_before_ms
         outcomes = {
             Outcome.FACT: merged.facts,
             Outcome.CONFLICT: merged.conflicts,
@@ -190,6 +211,26 @@ class ConversationShard:
             {OutcomeKey(source, outcome, ""): count for outcome, count in outcomes.items() if count}
         )
 
+    def bill_anew(self, kafka_keys: Iterable[bytes], settled_before_ms: int) -> None:
+        """Have the next take bill all that is known of these, which are in memory, and write all of it."""
+        for kafka_key in kafka_keys:
+            conversation = self._conversations[kafka_key]
+            conversation.tail = None
+            conversation.tell(conversation.record_ids)
+            late_before_ms = self._late_before_ms.get(kafka_key, 0)
+            self._late_before_ms[kafka_key] = max(late_before_ms, settled_before_ms)
+            if conversation.facts.revision:
+                self._touched[kafka_key] = conversation
+
+    def judge(self, old: OldFacts) -> tuple[ReadFacts, list[Record]]:
+        """Return those that count, and the records of those that a seal of theirs has left behind.
+
+        Their conversations are in memory.
+        """
+        seals = [self._conversations[key].seal for key in old.keys]
+        counts = times_of(old.facts.rows) > [seal.through_ms if seal else -1 for seal in seals]
+        return ReadFacts(old.facts.rows[counts], old.facts.origins), list(compress(old.records, ~counts))
+
     def take(self, settled_before_ms: int, number: int, checkpoint: Checkpoint) -> None:
         """Put all that changed since the last take into a checkpoint, the claim's so many'th."""
         # Those with copies in conflict are billed one by one, after all others.
@@ -197,6 +238,7 @@ class ConversationShard:
         self._touched = {}
         for at in range(0, len(touched), _TAKEN_AT_ONCE):
             self._take_some(touched[at : at + _TAKEN_AT_ONCE], settled_before_ms, checkpoint)
+        self._late_before_ms = {}
         for conversation in touched:
             conversation.taken_in = number
 
@@ -240,18 +282,22 @@ class ConversationShard:
         self, conversations: Sequence[Conversation], settled_before_ms: int, checkpoint: Checkpoint
     ) -> None:
         names = [conversation.names() for conversation in conversations]
-        bills = self._bills(conversations, names, settled_before_ms)
+        bills, begun_ms = self._bills(conversations, names, settled_before_ms)
         self._write(conversations, names, bills, settled_before_ms, checkpoint)
-        for conversation, its_names, settles_ms in zip(conversations, names, bills.settles_ms, strict=True):
+        for conversation, its_names, settles_ms, its_begun_ms in zip(
+            conversations, names, bills.settles_ms, begun_ms, strict=True
+        ):
             facts, key = conversation.facts, conversation_key(conversation.kafka_key)
             conversation.settles_ms = settles_ms
-            conversation.late_before_ms = 0
             self.held_bytes -= facts.saved_bytes
-            checkpoint.chunks.append(ChunkRow(key, facts.revision, *facts.take_chunk()))
+            chunk = facts.take_chunk()
+            if chunk[0]:
+                checkpoint.chunks.append(ChunkRow(key, conversation.revision, *chunk))
             self.held_bytes += facts.saved_bytes
             checkpoint.conversations.append(
                 ConversationRow(
-                    *(key, *its_names, self.number, facts.revision, settles_ms, conversation.record_ids)
+                    *(key, *its_names, self.number, conversation.revision, settles_ms),
+                    *(conversation.record_ids, its_begun_ms),
                 )
             )
             if not conversation.is_queued:
@@ -279,10 +325,8 @@ class ConversationShard:
         ids = [b""] * len(blocks)
         for conversation, begin, end in zip(conversations, [0, *ends], ends, strict=False):
             now = hashes[begin * HASH_BYTES : end * HASH_BYTES]
-            if conversation.hashes:
-                for at, told_id in enumerate(_told(conversation, now), begin):
-                    ids[at] = told_id
-            conversation.hashes = conversation.hashes[: conversation.blocks_before * HASH_BYTES] + now
+            for at, told_id in enumerate(_told(conversation, now), begin):
+                ids[at] = told_id
         untold = [at for at, told_id in enumerate(ids) if not told_id]
         place_of = np.arange(len(conversations)).repeat(bills.counts)[untold].tolist()
         new_ids = usage_session_ids(
@@ -299,18 +343,21 @@ class ConversationShard:
                     *(session_id, "usage", account_id, bot_id, block.user_id, block.channel, conversation_id),
                     *block[:8],
                     "final" if is_settled else "open",
-                    conversation.facts.revision,
-                    block.settles_ms < conversation.late_before_ms,
+                    conversation.revision,
+                    block.settles_ms < self._late_before_ms.get(conversation.kafka_key, 0),
                     None if is_settled or told[at] is not block else block.settles_ms,
                     self.number,
                 )
             )
         for conversation, begin, end in zip(conversations, [0, *ends], ends, strict=False):
             its_ids, before = ids[begin:end], conversation.blocks_before
-            known = split(conversation.record_ids[before * ID_BYTES :], ID_BYTES)
-            revision = conversation.facts.revision
+            told_ids, revision = conversation.record_ids, conversation.revision
+            known = split(told_ids[before * ID_BYTES :], ID_BYTES)
             checkpoint.voids += [VoidRow(gone, revision) for gone in sorted(set(known).difference(its_ids))]
-            conversation.record_ids = conversation.record_ids[: before * ID_BYTES] + b"".join(its_ids)
+            conversation.tell(
+                told_ids[: before * ID_BYTES] + b"".join(its_ids),
+                conversation.hashes[: before * HASH_BYTES] + hashes[begin * HASH_BYTES : end * HASH_BYTES],
+            )
             conversation.tail = tail_of(
                 *(conversation.facts, blocks[begin:end], bills.spoken_ms[begin:end]),
                 *(settled_before_ms, conversation.tail),
@@ -321,12 +368,15 @@ class ConversationShard:
         conversations: Sequence[Conversation],
         names: Sequence[tuple[str, str, str]],
         settled_before_ms: int,
-    ) -> Bills:
-        """The bills of conversations, of some from their tail on; those with copies in conflict come last."""
+    ) -> tuple[Bills, list[int]]:
+        """The bills of conversations, of some from their tail on, and the times of their first facts.
+
+        Those with copies in conflict come last.
+        """
         for conversation in conversations:
             if conversation.tail and not conversation.tail.holds(conversation.facts):
                 conversation.tail = None
-        bills = self._bill(conversations, names)
+        bills, begun_ms = self._bill(conversations, names)
         left = [
             conversation
             for conversation, end, count in zip(
@@ -337,17 +387,23 @@ class ConversationShard:
         ]
         for conversation in left:
             conversation.tail = None
-        return self._bill(conversations, names) if left else bills
+        return self._bill(conversations, names) if left else (bills, begun_ms)
 
-    def _bill(self, conversations: Sequence[Conversation], names: Sequence[tuple[str, str, str]]) -> Bills:
+    def _bill(
+        self, conversations: Sequence[Conversation], names: Sequence[tuple[str, str, str]]
+    ) -> tuple[Bills, list[int]]:
+        begun_ms = [0] * len(conversations)
         tails = {
             place: tail for place, conversation in enumerate(conversations) if (tail := conversation.tail)
         }
 
         def in_force(place: int, earliest_ms: int) -> RuleSet:
             account_id, bot_id, _ = names[place]
-            if place in tails:
+            if seal := conversations[place].seal:
+                earliest_ms = seal.begun_ms
+            elif place in tails:
                 earliest_ms = tails[place].earliest_ms
+            begun_ms[place] = earliest_ms
             return self._rules.in_force(account_id, bot_id, earliest_ms)
 
         sets = [conversation.facts for conversation in conversations]
@@ -362,12 +418,15 @@ class ConversationShard:
             bills.counts.append(len(blocks))
             bills.settles_ms.append(settles_ms)
             bills.spoken_ms.extend([0] * len(blocks))
-        return bills
+        return bills, begun_ms
 
 
 def _told(conversation: Conversation, hashes: bytes) -> list[bytes]:
     """The ids of the records with these hashes, as far as the ledger was told of each just so; else none."""
+    record_ids = conversation.record_ids
+    if not record_ids:
+        return []
     before = conversation.blocks_before
     same = map(eq, split(conversation.hashes[before * HASH_BYTES :], HASH_BYTES), split(hashes, HASH_BYTES))
-    ids = split(conversation.record_ids[before * ID_BYTES :], ID_BYTES)
+    ids = split(record_ids[before * ID_BYTES :], ID_BYTES)
     return [session_id if is_same else b"" for session_id, is_same in zip(ids, same, strict=False)]

@@ -29,11 +29,14 @@ class Cursor:
     next_offset: int
     clock_ms: int
     gap_count: int = 0
+    answered_ms: int = 0
+    """When the last fetch that was looked at was answered; before there is one, when the claim was made."""
 
     @classmethod
-    def at(cls, source: SourcePartition, position: Position) -> Cursor:
-        """A cursor where the ledger says the partition stands."""
-        return cls(source, position.next_offset, position.next_offset, position.clock_ms)
+    def at(cls, source: SourcePartition, position: Position, claimed_ms: int) -> Cursor:
+        """A cursor where the ledger says the partition stands, under a claim made at that time."""
+        next_offset = position.next_offset
+        return cls(source, next_offset, next_offset, position.clock_ms, answered_ms=claimed_ms)
 
     def check(self, batch: Batch) -> None:
         """Raise `BrokenChain` unless the batch continues what was read."""
@@ -49,11 +52,18 @@ class Cursor:
         self.gap_count += batch.end - batch.start - len(batch.records)
         self.clock_ms = max(self.clock_ms, newest_ms)
 
-    def follow(self, position: int, high_water: int, fetched_ms: int, now_ms: int) -> None:
-        """Follow the wall clock to the time of a fetch that found nothing after what was read here."""
-        at_end = self.next_offset == position >= high_water
+    def follow(self, position: int, log_end: int, fetched_ms: int, now_ms: int) -> None:
+        """Follow the wall clock, if the fetch answered at `fetched_ms` found the log read to its end.
+
+        It does so up to the answer of an earlier fetch. This one was asked for after that, so all that was
+        there then has been read; how long its own answer was on the way nobody knows.
+        """
+        if fetched_ms <= self.answered_ms:
+            return
+        at_end = self.next_offset == position >= log_end
         if at_end and now_ms - fetched_ms <= FETCH_FRESH_MS:
-            self.clock_ms = max(self.clock_ms, fetched_ms)
+            self.clock_ms = max(self.clock_ms, self.answered_ms)
+        self.answered_ms = fetched_ms
 
     def take(self) -> Advance:
         """What a checkpoint must save of this partition; the next one starts where this ends."""

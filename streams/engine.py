@@ -17,18 +17,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from schemas.topics import Topic
+from schemas.reasons import Reason, Rejected
+from schemas.times import DAY_MS
+from schemas.topics import Topic, join_key
+from sessionizer.packed import by_conversation
 from sessionizer.rules import RuleBook
 from sinks.ledger import (
     Checkpoint,
     Fenced,
+    Horizon,
     Ledger,
+    NamedConversation,
     OutcomeKey,
     Position,
     RecordChange,
@@ -41,9 +46,19 @@ from streams.conversations import ConversationShard, Portion
 from streams.cursor import Cursor, watermark_ms
 from streams.dead_letter_limit import DeadLetterLimit
 from streams.deliveries import AlertShard, Reports
-from streams.reading import Contract, Reader, Reading
+from streams.reading import Contract, Reader, Reading, dead_letter, dead_letter_key
+from streams.sealing import OldFacts, seal_row
 
 RETRY_SECONDS = 0.25
+RECOMPUTED_AT_ONCE = 500
+"""Conversations of a shard, in a checkpoint."""
+RECOMPUTE_LOOK_SECONDS = 5.0
+SEALED_OF_SHARD = 200
+"""Conversations of a shard, each time."""
+SEALED_AT_ONCE = 20
+"""Of them, in one transaction."""
+# By how much the clocks of brokers and workers may differ.
+_CLOCK_SKEW_MS = DAY_MS
 _KEPT_SHARE = 0.9
 
 T = TypeVar("T")
@@ -69,6 +84,8 @@ class Plan:
     patience_ms: int
     dead_letter_limit_share: float
     dead_letter_limit_run: int
+    seal_after_ms: int = 400 * DAY_MS
+    """Facts this much older than the watermark are sealed; never below the largest age of an event."""
     max_state_bytes: int = 1 << 30
     """Of conversations in memory, about; beyond it those touched longest ago leave."""
     max_unsaved_records: int = 500_000
@@ -99,8 +116,17 @@ class Claim:
     pending: Checkpoint
     unsaved: deque[Load] = field(default_factory=lambda: deque([Load()]))
     """Of the checkpoints that are not saved yet; the last one is still read for."""
+    old: dict[int, list[tuple[SourcePartition, OldFacts]]] = field(default_factory=dict)
+    """By shard, read and not cut yet."""
+    watermarks_ms: dict[int, int] = field(default_factory=dict)
+    """Of each shard, as of the last checkpoint that was saved."""
     cuts: int = 0
     saved: dict[SourcePartition, int] = field(default_factory=dict)
+
+    def look_out_for_old(self, time_ms: int) -> None:
+        """Have facts up to this time looked up before they count: a seal may have left them behind."""
+        for reader in self.readers.values():
+            reader.old_ms = max(reader.old_ms, time_ms)
 
     @property
     def unsaved_records(self) -> int:
@@ -120,6 +146,7 @@ class _Cut:
     number: int
     checkpoint: Checkpoint
     conversations: list[tuple[ConversationShard, list[Portion]]]
+    old: dict[int, list[tuple[SourcePartition, OldFacts]]]
     alerts: list[tuple[AlertShard, Reports]]
 
 
@@ -156,6 +183,7 @@ class Engine:
         # In this order: who waits to save holds the first, so that checkpoints are saved as they were cut.
         self._taking, self._saving = asyncio.Lock(), asyncio.Lock()
         self._progress = asyncio.Condition()
+        self._requests_looked_for = 0.0
         self.waiting_for: str | None = None
         """What last failed to answer, while it is being waited for."""
         self.calls = 0
@@ -177,11 +205,28 @@ class Engine:
                 by_shard.setdefault(cursor.source.partition, []).append(cursor)
         return {shard: watermark_ms(cursors) for shard, cursors in sorted(by_shard.items())}
 
+    def is_behind(self, readable_ends: Mapping[SourcePartition, int]) -> bool:
+        """Whether much is left to read up to these offsets: more than a fifth of what may be unsaved.
+
+        Not when half of that is unsaved: then a checkpoint is due, or reading would have to wait.
+        """
+        claim = self._claim
+        if claim is None:
+            return False
+        left = sum(
+            end - claim.cursors[source].next_offset
+            for source, end in readable_ends.items()
+            if source in claim.cursors
+        )
+        most = self._plan.max_unsaved_records
+        return left > most / 5 and claim.unsaved_records < most / 2
+
     async def claim(
-        self, earliest: Mapping[SourcePartition, int]
+        self, earliest: Mapping[SourcePartition, int], now_ms: int = 0
     ) -> tuple[int, dict[SourcePartition, Position]]:
         """Own these partitions and nothing else; return the claim's number and where each one stands.
 
+        `now_ms` is the wall clock, which partitions that are read to their end follow from there on.
         Batches fetched from there on must bear that number. Raises `UnfitAssignment`, `OutOfPatience` and
         what `confirm` refuses with.
         """
@@ -191,8 +236,10 @@ class Engine:
         await self._patiently(self._confirm)
         self._check_pairs(earliest)
         positions = await self._patiently(lambda: self._ledger.claim(owner, earliest))
+        sealed_through_ms = await self._patiently(self._ledger.sealed_through_ms)
         if number == self._numbers:
-            self._claim = self._new_claim(number, owner, positions)
+            self._claim = self._new_claim(number, owner, positions, now_ms)
+            self._claim.look_out_for_old(sealed_through_ms)
         return number, positions
 
     async def process(self, batch: Batch) -> None:
@@ -236,6 +283,53 @@ class Engine:
             if claim is self._claim:
                 self._let_go(claim, cut)
 
+    async def seal(self, limit_seconds: float) -> int:
+        """Seal conversations whose facts are old enough, for about so long; return how many.
+
+        No checkpoint is taken or saved meanwhile, so the ledger holds all that is known of what is not in
+        memory. Raises `Fenced` and `OutOfPatience`, which forget the claim.
+        """
+        ends = _now_seconds() + limit_seconds
+        async with self._taking, self._saving:
+            claim = self._claim
+            if claim is None or not (horizons := self._horizons(claim)):
+                return 0
+            claim.look_out_for_old(max(horizon.before_ms for horizon in horizons) + _CLOCK_SKEW_MS)
+            try:
+                return await self._seal(claim, horizons, ends)
+            except BaseException as error:
+                was_current = self._forget(claim)
+                if isinstance(error, Fenced) and not was_current:
+                    return 0  # as for a checkpoint
+                raise
+
+    async def _seal(self, claim: Claim, horizons: Sequence[Horizon], ends: float) -> int:
+        found = await self._patiently(lambda: self._ledger.sealable(horizons, SEALED_OF_SHARD))
+        idle = [it for it in found if join_key(*it[2:]) not in claim.conversations[it.shard].keys]
+        before_ms, sealed = dict(horizons), 0
+        for at in range(0, len(idle), SEALED_AT_ONCE):
+            if _now_seconds() > ends:
+                break
+            sealed += await self._seal_some(claim, idle[at : at + SEALED_AT_ONCE], before_ms)
+        return sealed
+
+    async def _seal_some(
+        self, claim: Claim, some: Sequence[NamedConversation], before_ms: Mapping[int, int]
+    ) -> int:
+        keys = [named.key for named in some]
+        stored = await self._patiently(lambda: self._ledger.look_up_conversations(keys))
+        rows = [
+            seal_row(named, stored[named.key], self._plan.rules, before_ms[named.shard]) for named in some
+        ]
+        sources = [source for source in claim.cursors if self._topic(source) is not Topic.ALERT_DELIVERY]
+        await self._patiently(lambda: self._ledger.seal(claim.owner, sources, rows))
+        return sum(row.seal is not None for row in rows)
+
+    def _horizons(self, claim: Claim) -> list[Horizon]:
+        """As of the last checkpoint saved: what is not saved yet may be as old as that allows."""
+        reach_ms = self._plan.contract.max_ahead_ms + self._plan.seal_after_ms
+        return [Horizon(shard, mark - reach_ms) for shard, mark in sorted(claim.watermarks_ms.items())]
+
     async def _save(self, claim: Claim, checkpoint: Checkpoint, started: float) -> None:
         try:
             await self._patiently(self._confirm)
@@ -246,6 +340,8 @@ class Engine:
                 return  # the claim was given up meanwhile: whoever has it now is right
             raise
         claim.saved = {advance.source: advance.next_offset for advance in checkpoint.advances}
+        lateness_ms = self._plan.allowed_lateness_ms
+        claim.watermarks_ms = {shard: before_ms + lateness_ms for shard, before_ms in checkpoint.settled}
         claim.unsaved.popleft()
         async with self._progress:
             self._progress.notify_all()
@@ -280,11 +376,13 @@ class Engine:
                 f"conversation and agent-handoff partitions differ in {sorted(odd)}: not co-partitioned"
             )
 
-    def _new_claim(self, number: int, owner: UUID, positions: Mapping[SourcePartition, Position]) -> Claim:
+    def _new_claim(
+        self, number: int, owner: UUID, positions: Mapping[SourcePartition, Position], now_ms: int
+    ) -> Claim:
         plan = self._plan
         claim = Claim(number, owner, {}, {}, {}, {}, {}, Checkpoint(owner, ()))
         for source, position in positions.items():
-            claim.cursors[source] = Cursor.at(source, position)
+            claim.cursors[source] = Cursor.at(source, position, now_ms)
             claim.saved[source] = position.next_offset
             claim.limits[source] = DeadLetterLimit(
                 source, position, plan.dead_letter_limit_share, plan.dead_letter_limit_run
@@ -333,6 +431,8 @@ class Engine:
             shard = claim.conversations[source.partition]
             before_ms = self.watermarks_ms()[shard.number] - self._plan.allowed_lateness_ms
             shard.keep(source, reading.facts, before_ms)
+            if reading.old:
+                claim.old.setdefault(shard.number, []).append((source, reading.old))
         _add(reading.outcomes, claim.pending.outcomes)
         claim.pending.dead_letters += reading.dead_letters
         load = claim.unsaved[-1]
@@ -343,6 +443,7 @@ class Engine:
     def _cut(self, claim: Claim) -> _Cut:
         """Take all that was read until now; what is read from now on is for the next checkpoint."""
         checkpoint, claim.pending = claim.pending, Checkpoint(claim.owner, ())
+        old, claim.old = claim.old, {}
         claim.unsaved.append(Load())
         claim.cuts += 1
         lateness_ms = self._plan.allowed_lateness_ms
@@ -359,6 +460,7 @@ class Engine:
             claim.cuts,
             checkpoint,
             [(shard, shard.cut()) for shard in claim.conversations.values()],
+            old,
             [(alerts, alerts.cut()) for alerts in claim.alerts.values()],
         )
 
@@ -369,7 +471,11 @@ class Engine:
         """
         checkpoint = cut.checkpoint
         settled_before_ms = dict(checkpoint.settled)
+        await self._bill_requested(cut)
         for shard, portions in cut.conversations:
+            for source, old in cut.old.get(shard.number, ()):
+                await self._look_up(shard, old.keys)
+                portions.append(_judged(shard, source, old, settled_before_ms[shard.number], checkpoint))
             await self._look_up(shard, chain.from_iterable(portion.facts.keys for portion in portions))
             for portion in portions:
                 _add(shard.merge(portion), checkpoint.outcomes)
@@ -379,6 +485,24 @@ class Engine:
             await self._look_up(alerts, reports)
             _add(alerts.merge(reports), checkpoint.outcomes)
             alerts.take(cut.number, checkpoint)
+
+    async def _bill_requested(self, cut: _Cut) -> None:
+        """Have what operators asked for billed anew with this cut."""
+        if _now_seconds() < self._requests_looked_for:
+            return
+        shards = {shard.number: shard for shard, _ in cut.conversations}
+        if not shards:
+            return
+        found = await self._patiently(
+            lambda: self._ledger.recompute_requests(sorted(shards), RECOMPUTED_AT_ONCE)
+        )
+        for number, shard in shards.items():
+            keys = [join_key(*names) for of, _, *names in found if of == number]
+            await self._look_up(shard, keys)
+            shard.bill_anew(keys, dict(cut.checkpoint.settled)[number])
+        cut.checkpoint.recomputed += found
+        if not found:
+            self._requests_looked_for = _now_seconds() + RECOMPUTE_LOOK_SECONDS
 
     async def _look_up(self, shard: ConversationShard | AlertShard, kafka_keys: Iterable[bytes]) -> None:
         """Have the shard hold all of these as the ledger does."""
@@ -431,6 +555,22 @@ class Engine:
 def _now_seconds() -> float:
     """The event loop's clock, so that a simulated loop is a simulated time."""
     return asyncio.get_running_loop().time()
+
+
+def _judged(
+    shard: ConversationShard,
+    source: SourcePartition,
+    old: OldFacts,
+    settled_before_ms: int,
+    checkpoint: Checkpoint,
+) -> Portion:
+    """Those facts that count; the records of the others become dead letters."""
+    counting, records = shard.judge(old)
+    for record in records:
+        rejected = Rejected(Reason.TOO_OLD, "time", "its conversation is sealed through a later time")
+        _add({dead_letter_key(source, rejected): 1}, checkpoint.outcomes)
+        checkpoint.dead_letters.append(dead_letter(source, record, rejected))
+    return Portion(source, by_conversation([counting]), settled_before_ms)
 
 
 def _add(counts: Mapping[OutcomeKey, int], sums: dict[OutcomeKey, int]) -> None:

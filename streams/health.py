@@ -18,7 +18,7 @@ from streams.conditions import SILENT_FETCH_SECONDS, Condition, Conditions, Prog
 from streams.exits import Exit
 
 # So many intervals without a checkpoint are too many.
-OVERDUE_CHECKPOINTS = 5
+OVERDUE_CHECKPOINTS = 10
 # Kafka's topics are looked up so often: a change is found as fast, and a client that reads nothing hears of
 # Kafka at all.
 METADATA_MAX_AGE_SECONDS = 10.0
@@ -176,7 +176,8 @@ class Health:
         for topic, count in self._partitions.items():
             found = self.seen.counts.get(topic)
             if found and found != count:
-                text = f"topic {topic} has {found} partitions now and had {count}: its keys have moved"
+                moved = f"topic {topic} has {found} partitions now and had {count}: its keys have moved"
+                text = f"{moved}; `quarterhour repartition` is the way on"
                 yield Reason(Code.PARTITIONS_CHANGED, text)
 
     def _not_copartitioned(self) -> Iterator[Reason]:

@@ -33,6 +33,11 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.sealed = Counter(
+            "quarterhour_seals",
+            "Conversations whose facts up to a time were sealed; one that goes on counts each time.",
+            registry=registry,
+        )
         self.checkpoint_seconds = Histogram(
             "quarterhour_checkpoint_seconds",
             "Time from taking a checkpoint to its commit.",
@@ -66,6 +71,11 @@ class Metrics:
         self.conversations = Gauge(
             "quarterhour_conversations_in_memory",
             "Conversations held in memory because they have not settled.",
+            registry=registry,
+        )
+        self.unsaved = Gauge(
+            "quarterhour_unsaved_records",
+            "Records that were read and are not saved: a checkpoint that is late keeps them in memory.",
             registry=registry,
         )
         self.stale_batches = Gauge(

@@ -32,6 +32,7 @@ from sessionizer.intake import REPORTED, kind_of
 from sessionizer.packed import FACT, Ints, Origins, ReadFacts, pack
 from sinks.ledger import DeadLetterRow, OutcomeKey, SourcePartition
 from streams.batches import Batch, Record
+from streams.sealing import OldFacts
 
 CHUNK_RECORDS = 256
 """Decoded at a time: what they hold should fit into a processor's own cache. 4,000 take a tenth longer."""
@@ -58,6 +59,8 @@ class Reading:
     outcomes: Counter[OutcomeKey] = field(default_factory=Counter)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     newest_ms: int = 0
+    old: OldFacts | None = None
+    """Facts that must be looked up before it is known whether they count."""
 
 
 class _Groups(dict[Any, int]):
@@ -132,6 +135,8 @@ class Reader:
         self._contract = contract
         self._known = known
         self._groups = _Groups(topic)
+        self.old_ms = -1
+        """Facts at or before this time may be older than a seal."""
 
     def forget_groups(self) -> None:
         """Let go of what is kept for events like those read, now that a checkpoint takes these."""
@@ -162,6 +167,11 @@ class Reader:
                 reading.reports[groups.origins.keys[group]].append(Report(time_ms, user_id, channel))
         else:
             facts = pack(times_ms, kinds[billed], rows.identities[billed], numbers)
+            is_old = times_ms <= self.old_ms
+            if is_old.any():
+                records = list(compress(compress(rows.records, billed), is_old))
+                reading.old = OldFacts(ReadFacts(facts[is_old], groups.origins), records)
+                facts = facts[~is_old]
             reading.facts = ReadFacts(facts, groups.origins)
         return reading
 
@@ -269,16 +279,23 @@ class Reader:
         if rejected.reason is Reason.UNKNOWN_TYPE and _type_of(record.value) in self._contract.ignored_types:
             reading.outcomes[OutcomeKey(self._source, Outcome.UNBILLED, "")] += 1
             return
-        reason = rejected.reason.value
-        reading.outcomes[OutcomeKey(self._source, Outcome.DEAD_LETTER, reason)] += 1
-        reading.dead_letters.append(
-            DeadLetterRow(
-                *(self._source, record.offset, reason, rejected.field, rejected.detail),
-                *(record.key, record.value, _storable_ms(record.timestamp)),
-                account_of(record.key, record.value),
-                replay_of(record.headers),
-            )
-        )
+        reading.outcomes[dead_letter_key(self._source, rejected)] += 1
+        reading.dead_letters.append(dead_letter(self._source, record, rejected))
+
+
+def dead_letter_key(source: SourcePartition, rejected: Rejected) -> OutcomeKey:
+    """What a rejected record is counted under."""
+    return OutcomeKey(source, Outcome.DEAD_LETTER, rejected.reason.value)
+
+
+def dead_letter(source: SourcePartition, record: Record, rejected: Rejected) -> DeadLetterRow:
+    """A rejected record, as it is kept."""
+    return DeadLetterRow(
+        *(source, record.offset, rejected.reason.value, rejected.field, rejected.detail),
+        *(record.key, record.value, _storable_ms(record.timestamp)),
+        account_of(record.key, record.value),
+        replay_of(record.headers),
+    )
 
 
 def _storable_ms(timestamp_ms: int) -> int:

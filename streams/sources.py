@@ -47,9 +47,9 @@ async def inspect(connection: Mapping[str, Any], topics: Mapping[str, Topic]) ->
 
 async def find_logs(connection: Mapping[str, Any], names: Collection[str]) -> dict[str, TopicLogs]:
     """Those of these topics that exist, with their logs; raises `KafkaUnreachable`."""
-    async with _consumer(connection) as consumer:
+    async with open_consumer(connection) as consumer:
         found = await ask(consumer._client, names)
-        ranges = await _log_ranges(consumer, found)
+        ranges = await log_ranges(consumer, found)
         return {
             name: TopicLogs(
                 topic.topic_id,
@@ -63,8 +63,8 @@ async def end_offsets(
     connection: Mapping[str, Any], topics: Mapping[str, SourceTopic]
 ) -> dict[SourcePartition, int]:
     """Where the log of each partition ends now; raises `KafkaUnreachable`."""
-    async with _consumer(connection) as consumer:
-        return {source: end for source, (_, end) in (await _log_ranges(consumer, topics)).items()}
+    async with open_consumer(connection) as consumer:
+        return {source: end for source, (_, end) in (await log_ranges(consumer, topics)).items()}
 
 
 def check_unchanged(found: Mapping[str, SourceTopic], known: Mapping[str, SourceTopic]) -> None:
@@ -83,7 +83,8 @@ def check_partitions(found: Mapping[str, SourceTopic], known: Mapping[str, Sourc
         if count != first:
             raise WrongTopics(
                 f"topic {topic} has {count} partitions and had {first} when it was first read: "
-                "its keys have moved, so a conversation would be in two places; repartition the ledger first"
+                "its keys have moved, so a conversation would be in two places; "
+                "`quarterhour repartition` is the way on"
             )
 
 
@@ -99,7 +100,8 @@ def check_answers(answers: Iterable[Mapping[str, SourceTopic]], known: Mapping[s
 
 
 @asynccontextmanager
-async def _consumer(connection: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
+async def open_consumer(connection: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer, with aiokafka's arguments; what Kafka refuses becomes `KafkaUnreachable`."""
     consumer = AIOKafkaConsumer(**connection)
     with _reaching():
         try:
@@ -109,9 +111,10 @@ async def _consumer(connection: Mapping[str, Any]) -> AsyncIterator[AIOKafkaCons
             await consumer.stop()
 
 
-async def _log_ranges(
+async def log_ranges(
     consumer: AIOKafkaConsumer, topics: Mapping[str, SourceTopic]
 ) -> dict[SourcePartition, LogRange]:
+    """The log of each partition of these topics, as many as they are said to have."""
     partitions = [
         TopicPartition(name, number) for name, (count, _) in topics.items() for number in range(count)
     ]

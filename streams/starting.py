@@ -13,7 +13,7 @@ import faust
 from schemas.topics import Topic
 from sessionizer.bill import ALGORITHM
 from sessionizer.rules import RuleBook, RuleSet
-from sinks.ledger import Refused, SourcePartition, SourceTopic, Unreachable
+from sinks.ledger import Refused, SourceTopic, Unreachable
 from sinks.migrate import require_current
 from sinks.postgres import PostgresLedger
 from streams import sources
@@ -22,7 +22,7 @@ from streams.engine import RETRY_SECONDS, OutOfPatience, Plan
 from streams.reading import Contract
 from streams.rejecting import RejectedEvents
 from streams.telemetry import Totals
-from streams.worker import StreamWorker
+from streams.worker import DrainTarget, StreamWorker
 
 T = TypeVar("T")
 
@@ -42,6 +42,7 @@ class Deployment:
     checkpoint_interval_ms: int
     patience_ms: int
     allowed_lateness_ms: int
+    seal_after_ms: int
     contract: Contract
     dead_letter_limit_share: float
     dead_letter_limit_run: int
@@ -73,9 +74,10 @@ async def _prepare(deployment: Deployment, until_drained: bool) -> StreamWorker:
     except sources.WrongTopics as error:
         raise Refused(str(error)) from error
     rules = RuleBook(RuleSet(**row) for row in await patience.with_(ledger.rule_sets))
-    drain_to: dict[SourcePartition, int] | None = None
+    drain_to: DrainTarget | None = None
     if until_drained:
-        drain_to = await patience.with_(lambda: sources.end_offsets(connection, found))
+        at_ms = time.time_ns() // 1_000_000
+        drain_to = DrainTarget(at_ms, await patience.with_(lambda: sources.end_offsets(connection, found)))
     rejected = RejectedEvents(ledger, connection, deployment.rejected_topic)
     return StreamWorker(
         ledger, _plan(deployment, found, rules), _membership(deployment), found, drain_to, rejected
@@ -94,6 +96,7 @@ def _plan(deployment: Deployment, found: Mapping[str, SourceTopic], rules: RuleB
         rules=rules,
         contract=deployment.contract,
         allowed_lateness_ms=deployment.allowed_lateness_ms,
+        seal_after_ms=deployment.seal_after_ms,
         patience_ms=deployment.patience_ms,
         dead_letter_limit_share=deployment.dead_letter_limit_share,
         dead_letter_limit_run=deployment.dead_letter_limit_run,

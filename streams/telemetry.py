@@ -69,6 +69,7 @@ class Telemetry:
         metrics, claim = self.metrics, engine.current
         metrics.stale_batches.set(engine.stale_batches)
         metrics.conversations.set(sum(map(len, claim.conversations.values())) if claim else 0)
+        metrics.unsaved.set(claim.unsaved_records if claim else 0)
         metrics.watermark_delay.clear()
         for shard, watermark in engine.watermarks_ms().items():
             metrics.watermark_delay.labels(shard).set(time.time() - watermark / 1000)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -28,8 +28,10 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from sinks.ledger import SourceTopic
+from sinks.ledger import SourceTopic, Unreachable
 
+# A broker tells about topics from memory.
+ANSWERED_SECONDS = 5.0
 _NO_ID = UUID(int=0)
 """Of a topic that is asked for by name; and what a broker without topic ids answers."""
 
@@ -137,15 +139,19 @@ async def ask(client: AIOKafkaClient, names: Collection[str]) -> dict[str, Sourc
 async def ask_leaders(
     client: AIOKafkaClient, names: Collection[str], partitions: Iterable[TopicPartition]
 ) -> list[dict[str, SourceTopic]]:
-    """The same by the word of each broker that leads one of these partitions; raises `KafkaError`.
+    """The same by the word of each broker that leads one of these partitions; raises `Unreachable`.
 
     A broker learns of a new topic before it serves that topic's records, so whoever delivered records of a
     new topic also tells its id, while another broker may still believe in the old one.
     """
     leaders = {client.cluster.leader_for_partition(partition) for partition in partitions} - {None, -1}
-    if not leaders:
-        return [await ask(client, names)]
-    return list(await asyncio.gather(*(_ask(client, leader, names) for leader in leaders)))
+    try:
+        async with asyncio.timeout(ANSWERED_SECONDS):
+            if not leaders:
+                return [await ask(client, names)]
+            return list(await asyncio.gather(*(_ask(client, leader, names) for leader in leaders)))
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Unreachable(f"Kafka (topic ids): {type(error).__name__}: {error}") from error
 
 
 async def _ask(client: AIOKafkaClient, node: Any, names: Collection[str]) -> dict[str, SourceTopic]:

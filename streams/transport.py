@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any, NoReturn, Protocol, cast
 
 import aiokafka
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
     Consumer,
@@ -36,7 +36,7 @@ from faust.transport.drivers.aiokafka import (
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from sinks.ledger import Position, SourcePartition, SourceTopic, Unreachable
+from sinks.ledger import Position, SourcePartition, SourceTopic
 from streams.batches import Batch
 from streams.connections import tell_of_closed_transports
 from streams.positions import WAY_ON
@@ -45,8 +45,6 @@ from streams.runs import hand_over_runs
 from streams.topic_ids import ask_leaders
 
 FETCH_MAX_WAIT_MS = 500
-# A broker tells about topics from memory.
-TOPICS_ANSWERED_SECONDS = 5.0
 
 
 class PositionLost(Exception):
@@ -121,6 +119,9 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Claim the assigned partitions and seek to where the ledger says; {} if a rebalance comes first."""
         assignment, starts = await self.call_thread(self._log_starts)
+        if not assignment.active:
+            # The claim of who comes for the next assignment must not be followed by this one's.
+            return {}
         claimed = await _owner(self.app).claim_partitions(starts)
         if claimed is None:
             return {}
@@ -184,11 +185,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
 
     async def _topics_by_leaders(self, names: Collection[str]) -> list[dict[str, SourceTopic]]:
         consumer = self._ensure_consumer()
-        try:
-            async with asyncio.timeout(TOPICS_ANSWERED_SECONDS):
-                return await ask_leaders(consumer._client, names, consumer.assignment())
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unreachable(f"Kafka (topic ids): {type(error).__name__}: {error}") from error
+        return await ask_leaders(consumer._client, names, consumer.assignment())
 
     def is_current(self, batch: Batch) -> bool:
         """Whether the batch was fetched under the claim in force. Callable from any thread."""

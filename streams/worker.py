@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
 
@@ -43,9 +44,18 @@ log = logging.getLogger(__name__)
 HAND_OVER_SECONDS = 3.0
 # Of the time that a checkpoint took, when that is long against the interval.
 PAUSE_SHARE = 0.25
+# A worker that is behind rests for so many intervals: nobody sees anything sooner for more checkpoints, and
+# the fewer there are, the more facts of a conversation share a write.
+BEHIND_INTERVALS = 4
 GIVE_BACK_SECONDS = 5.0
+# Sealing, which nobody waits for: so long, so often and, while there is more, so large a share of the time.
+SEAL_SECONDS = 0.2
+SEAL_PAUSE_SECONDS = 5.0
+SEAL_SHARE = 0.1
 # So often a worker looks at itself, and its watchdog hears that the event loop runs.
 LOOK_SECONDS = 0.25
+
+_NOWHERE = Position(0, 0)
 
 _EXITS: dict[type[BaseException], Exit] = {
     Fenced: Exit.FENCED,
@@ -59,6 +69,28 @@ _EXITS: dict[type[BaseException], Exit] = {
 }
 
 
+@dataclass(frozen=True)
+class DrainTarget:
+    """What a worker that is to end by itself must have saved: all that was published at a moment."""
+
+    at_ms: int
+    """The moment, in ms since 1970 UTC."""
+    ends: Mapping[SourcePartition, int]
+    """Where the log of each partition ended then."""
+
+    def is_reached(self, positions: Mapping[SourcePartition, Position]) -> bool:
+        """Whether these positions are past it, so that all that was over by then has settled.
+
+        A partition with nothing new has followed the wall clock to that moment; one with something new
+        follows its events.
+        """
+        for source, end in self.ends.items():
+            position = positions.get(source, _NOWHERE)
+            if position.next_offset < end or (position.next_offset == end and position.clock_ms < self.at_ms):
+                return False
+        return True
+
+
 class StreamWorker:
     """One worker process's stream: run it once."""
 
@@ -68,7 +100,7 @@ class StreamWorker:
         plan: Plan,
         membership: Membership,
         found: Mapping[str, SourceTopic],
-        drain_to: Mapping[SourcePartition, int] | None,
+        drain_to: DrainTarget | None,
         rejected: RejectedEvents,
     ) -> None:
         self.telemetry = Telemetry()
@@ -87,6 +119,7 @@ class StreamWorker:
         self._observer = Observer(self._engine, self.telemetry.totals, list(plan.topics))
         self._checkpoints: asyncio.Task[None] | None = None
         self._saves: set[asyncio.Task[None]] = set()
+        self._seals: asyncio.Task[None] | None = None
         self._looks: asyncio.Task[None] | None = None
         self._tellings: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -124,7 +157,7 @@ class StreamWorker:
             if missing := self._look().missing_topics:
                 log.warning("nothing claimed: missing in Kafka: %s", ", ".join(missing))
                 return None
-            number, positions = await self._engine.claim(log_starts)
+            number, positions = await self._engine.claim(log_starts, _now_ms())
         self.telemetry.totals.claims += 1
         claim = self._engine.current
         self._rejected.wake()  # what the owner before did not come to
@@ -162,7 +195,7 @@ class StreamWorker:
 
     def end_checkpoints(self) -> None:
         """Save no more: the last checkpoint was that of the hand-over."""
-        for task in (self._checkpoints, self._tellings, *self._saves):
+        for task in (self._checkpoints, self._seals, self._tellings, *self._saves):
             if task:
                 task.cancel()
 
@@ -207,6 +240,7 @@ class StreamWorker:
     async def _start(self) -> None:
         self._watchdog.start()
         self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
+        self._seals = asyncio.create_task(self._seal_for_ever(), name="seals")
         self._looks = asyncio.create_task(self._look_for_ever(), name="looks")
         self._tellings = asyncio.create_task(self._rejected.run(self.saved_offsets), name="rejected events")
 
@@ -225,6 +259,10 @@ class StreamWorker:
                 give_back_at = started + GIVE_BACK_SECONDS
             # A slow ledger is asked less often, and each bill is then computed less often.
             await asyncio.sleep(max(interval - took, took * PAUSE_SHARE))
+            for _ in range(BEHIND_INTERVALS - 1):
+                if not self._engine.is_behind(self._readable_ends()):
+                    break
+                await asyncio.sleep(interval)
 
     async def _checkpoint(self, on_saving: Callable[[], None]) -> None:
         with self._fatal():
@@ -242,6 +280,17 @@ class StreamWorker:
                 await self._rejected.publish(self.saved_offsets())
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    async def _seal_for_ever(self) -> None:
+        pause = SEAL_PAUSE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            started = time.monotonic()
+            with self._fatal():
+                sealed = await self._engine.seal(SEAL_SECONDS)
+            took = time.monotonic() - started
+            pause = took / SEAL_SHARE if took > SEAL_SECONDS else SEAL_PAUSE_SECONDS
+            self.telemetry.metrics.sealed.inc(sealed)
+
     def _saved(self, saved: Saved) -> None:
         self.telemetry.saved(saved)
         if any(key.outcome == Outcome.DEAD_LETTER for key in saved.outcomes):
@@ -249,29 +298,26 @@ class StreamWorker:
 
     def _follow_fetches(self) -> None:
         """Move the clocks of partitions read to their end."""
-        claim, now_ms = self._engine.current, time.time_ns() // 1_000_000
+        claim, now_ms = self._engine.current, _now_ms()
         for source, state in self._consumer.fetch_states().items():
             if claim and source in claim.cursors:
-                claim.cursors[source].follow(state.position, state.high_water, state.fetched_ms, now_ms)
+                claim.cursors[source].follow(state.position, state.log_end, state.fetched_ms, now_ms)
+
+    def _readable_ends(self) -> dict[SourcePartition, int]:
+        return {source: state.high_water for source, state in self._consumer.fetch_states().items()}
 
     async def _confirm_topics(self) -> None:
         """What was read is of the topics that the ledger knows: one made anew is read at old offsets."""
         check_answers(await self._consumer.topics_by_leaders(list(self._found)), self._found)
 
-    async def _is_drained(self, targets: Mapping[SourcePartition, int]) -> bool:
+    async def _is_drained(self, target: DrainTarget) -> bool:
         saved = self.saved_offsets()
-        if any(saved.get(source, target) < target for source, target in targets.items()):
+        if any(saved.get(source, end) < end for source, end in target.ends.items()):
             return False
-        others = [source for source in targets if source not in saved]
-        if others:
-            try:
-                positions = await self._ledger.positions(list(self._plan.topics))
-            except Unreachable:
-                return False  # asked again after the next checkpoint, which has patience
-            return all(
-                source in positions and positions[source].next_offset >= targets[source] for source in others
-            )
-        return True
+        try:
+            return target.is_reached(await self._ledger.positions(list(self._plan.topics)))
+        except Unreachable:
+            return False  # asked again after the next checkpoint, which has patience
 
     # -- Health
 
@@ -294,6 +340,10 @@ class StreamWorker:
         self.telemetry.measure(self._engine, self._look())
         self.telemetry.metrics.rejected_failing.set(self._rejected.seconds_failing())
         return self.telemetry.metrics
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _check_numbers(sources: Collection[SourcePartition], counts: Mapping[str, int]) -> None:

@@ -35,7 +35,6 @@ from tests.streams.stage import Stage, staged
 
 # Taken out of the environment, where commands under test would refuse it as an unknown setting.
 TEST_HOME = os.environ.pop("QUARTERHOUR_TEST_HOME", None)
-MISSING_PART_STATUS = 3
 
 NewDatabase = Callable[..., Awaitable[str]]
 NewTopics = Callable[[Mapping[Topic, int]], Awaitable[dict[Topic, str]]]
@@ -49,7 +48,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         try:
             started.up()
         except (PartMissing, PartFailed) as error:
-            pytest.exit(f"{error.code}: {error}", MISSING_PART_STATUS)
+            pytest.exit(f"{error.code}: {error}", error.exit_status)
         yield started
 
 

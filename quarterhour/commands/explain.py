@@ -32,10 +32,11 @@ def command(session_id: str, file: BinaryIO | None, output_format: str) -> None:
     Shows every fact of its conversation with what came of it, the time with human agents, the bot clock, the
     sessions and blocks with their limits and what lies silent between them, the rules in force, and every
     change that consumers were told of, with the facts that caused a correction. Of an alert: its reports.
+    Facts that are sealed are gone: of such a session it shows what consumers were told.
 
     An event is found by its source, id and content: it is in the bill, a repeat, a losing copy, never billed,
-    or it never arrived. Times are UTC; in JSON, *_ms are milliseconds. Status 1 if there is no such record.
-    It needs the login that `quarterhour migrate` uses, and reads only.
+    of a time that is sealed, or it never arrived. Times are UTC; in JSON, *_ms are milliseconds. Status 1 if
+    there is no such record. It needs the login that `quarterhour migrate` uses, and reads only.
 
     Example:
 

@@ -42,7 +42,8 @@ def command(
     --deep recomputes the bill of every conversation from its facts and names every record that differs; it
     checks facts, dead letters and rule sets for changes, alerts against their reports, statuses against the
     clocks, and that the change feed has no gaps and tells what the facts yield, down to its last word on each
-    record. With --from, --to or --account: of those records only. It reads as of one moment, in batches.
+    record. Records whose facts are sealed (`sealed`) are held against the feed alone. With --from, --to or
+    --account: of those records only. It reads as of one moment, in batches.
 
     Each difference is a line: the tables that may be at fault, the key and what is wrong. Status 1 if there
     is any. It needs the login that `quarterhour migrate` uses, and changes nothing.

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--until-drained", is_flag=True, help="End once all published at the start is in PostgreSQL.")
+@click.option(
+    "--until-drained", is_flag=True, help="End once all published at the start is saved, and settled."
+)
 @format_option
 def command(until_drained: bool, output_format: str) -> None:
     """Run one stream worker.
@@ -72,6 +74,7 @@ def _deployment(settings: Settings) -> "Deployment":
         checkpoint_interval_ms=settings.checkpoint_interval_ms,
         patience_ms=settings.patience_ms,
         allowed_lateness_ms=settings.allowed_lateness_ms,
+        seal_after_ms=settings.seal_after_ms,
         contract=Contract(settings.max_ahead_ms, settings.max_age_ms, frozenset(settings.ignored_types)),
         dead_letter_limit_share=settings.dead_letter_limit_share,
         dead_letter_limit_run=settings.dead_letter_limit_run,

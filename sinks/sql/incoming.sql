@@ -2,7 +2,7 @@
 -- Ids are bytes here, so that rows go as they are.
 create temporary table if not exists incoming_conversation (
   conversation_key bytea, account_id text, bot_id text, conversation_id text, shard integer, revision bigint,
-  settles_at_ms bigint, record_ids bytea
+  settles_at_ms bigint, record_ids bytea, begun_ms bigint
 ) on commit delete rows;
 create temporary table if not exists incoming_fact_chunk (
   conversation_key bytea, revision bigint, facts bytea, strings text

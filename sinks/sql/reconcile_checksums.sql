@@ -9,6 +9,9 @@ union all
 select 'dead_letter_act', format('act_number %s', act_number), 'was changed after it was written'
 from billing.dead_letter_act a where checksum is distinct from billing.checksum(a)
 union all
+select 'seal', format('%s through %s', conversation_key, sealed_through_ms), 'was changed after it was written'
+from billing.seal s where checksum is distinct from billing.checksum(s)
+union all
 select 'rule_set', format('%s effective_ms %s', coalesce(account_id || '|' || bot_id, 'all bots'), effective_ms),
        'was changed after it was written'
 from billing.rule_set s where checksum is distinct from billing.checksum(s)

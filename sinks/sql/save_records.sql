@@ -34,7 +34,8 @@ where not billing.same_bill(r, excluded)
    or (r.status = 'open' and excluded.status = 'final')
 returning new.session_id as session_id, new.kind as kind, new.status as status,
           new.corrected_at is not distinct from now() as corrected,
-          old.revision is distinct from new.revision or old.status is distinct from new.status as changed
+          old.revision is distinct from new.revision or old.status is distinct from new.status
+            or new.corrected_at is not distinct from now() as changed -- a newer algorithm corrects at the same revision
 )
 insert into pg_temp.changed_record (session_id, kind, status, corrected)
 select session_id, kind, status, corrected from saved where changed

@@ -10,17 +10,15 @@ import logging
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
-from quarterhour.parts import PartFailed, PartMissing, Parts
+from quarterhour.parts import Parts
 from tests.drills.catalogue import DRILLS
 from tests.drills.drill import Drill, Row, table
 from tests.drills.running import run_drill
-from tests.reaper import ending_with_this_run
+from tests.drills.stand import parts_of_this_run
 
-MISSING_PART_STATUS = 3
 NAMES = {drill.act.__name__: drill for drill in DRILLS}
 
 
@@ -38,15 +36,8 @@ def main(names: tuple[str, ...], short: bool, seed: int) -> None:
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of the drill's own clients
     drills = [NAMES[name] for name in names] or list(DRILLS)
-    with TemporaryDirectory(prefix="quarterhour-drills-") as folder:
-        parts = Parts(Path(folder) / "home")
-        with ending_with_this_run(Path(folder) / "home"):
-            try:
-                parts.up()
-            except (PartMissing, PartFailed) as error:
-                print(f"{error.code}: {error}", file=sys.stderr)
-                sys.exit(MISSING_PART_STATUS)
-            rows = [_run(drill, parts, Path(folder), short, seed) for drill in drills]
+    with parts_of_this_run("drills") as (parts, folder):
+        rows = [_run(drill, parts, folder, short, seed) for drill in drills]
     print(table(rows))
     sys.exit(not all(row.passed for row in rows))
 

@@ -13,7 +13,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -24,7 +23,7 @@ from quarterhour.parts import Parts
 from quarterhour.parts.topics import create_topics
 from quarterhour.traffic import traffic
 from schemas.topics import Topic
-from tests.reaper import ending_with_this_run
+from tests.drills.stand import parts_of_this_run
 from tests.streams.stage import Stage, now_ms, staged
 
 MINUTE_MS = 60_000
@@ -125,12 +124,8 @@ async def _main(parts: Parts, folder: Path, partitions: int, events: int, seed: 
 def main(events: int, partitions: int, seed: int) -> None:
     """Have a bad deploy, and the way out of it."""
     began = time.monotonic()
-    with TemporaryDirectory(prefix="quarterhour-bad-deploy-") as folder:
-        home = Path(folder) / "home"
-        with ending_with_this_run(home):
-            parts = Parts(home)
-            parts.up()
-            report = asyncio.run(_main(parts, Path(folder), partitions, events, seed))
+    with parts_of_this_run("bad-deploy") as (parts, folder):
+        report = asyncio.run(_main(parts, folder, partitions, events, seed))
     print(f"{events:,} events, {report.broken:,} of them broken; {time.monotonic() - began:.0f} s")
     print(f"the worker and the next one ended with 65: {report.stopped}")
     print(f"replayed: {report.sent:,}; dead letters by state: {report.states}")

@@ -24,27 +24,24 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import asyncpg
 import click
 
-from quarterhour.parts import PartFailed, PartMissing, Parts
+from quarterhour.parts import Parts
 from tests.drills.drill import Row
 from tests.drills.link import linked
 from tests.drills.live import Feed, Target
 from tests.drills.slices import judge_in_slices
 from tests.drills.soak_faults import CALM, STATIC, STORMY, Ground, Strike
 from tests.drills.soak_report import Plan, Report, Sample, judge_vitals, shown
-from tests.drills.stand import on_local_parts
+from tests.drills.stand import on_local_parts, parts_of_this_run
 from tests.drills.supervisor import Slot, supervised
 from tests.drills.vitals import vitals
 from tests.drills.watch import Watch, session, watching
-from tests.reaper import ending_with_this_run
 from tests.streams.stage import staged
 
-MISSING_PART_STATUS = 3
 SAMPLE_SECONDS = 5.0
 STEADY_SECONDS = 20.0
 BACKLOG_EVENTS = 300_000
@@ -347,15 +344,8 @@ def main(minutes: float, seed: int, samples: Path | None) -> None:
     Ctrl-C ends the flow and judges what was; a second one ends all. Exit status 1 when anything is wrong.
     """
     plan = Plan.of_minutes(minutes, seed)
-    with TemporaryDirectory(prefix="quarterhour-soak-") as folder:
-        home = Path(folder) / "home"
-        with ending_with_this_run(home):
-            try:
-                Parts(home).up()
-            except (PartMissing, PartFailed) as error:
-                print(f"{error.code}: {error}", file=sys.stderr)
-                sys.exit(MISSING_PART_STATUS)
-            report = asyncio.run(_until_told(Parts(home), Path(folder), plan, samples))
+    with parts_of_this_run("soak") as (parts, folder):
+        report = asyncio.run(_until_told(parts, folder, plan, samples))
     print(shown(plan, report))
     print(*report.row.findings, sep="\n", file=sys.stderr)
     sys.exit(not report.passed)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from quarterhour.database import migrate_all
-from quarterhour.parts import Parts
+from quarterhour.parts import PartFailed, PartMissing, Parts
 from quarterhour.parts.topics import PARTITIONS, create_topics, delete_topics
 from schemas.topics import Topic
+from tests.reaper import ending_with_this_run
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,23 @@ class Stand:
     def counts(self) -> dict[str, int]:
         """The number of partitions of each topic."""
         return {name: PARTITIONS[role] for role, name in self.topics.items()}
+
+
+@contextmanager
+def parts_of_this_run(name: str) -> Iterator[tuple[Parts, Path]]:
+    """Parts for the command of a drill, and a folder to work in; both end with it.
+
+    Where a part is missing or does not start, the process ends as our commands do.
+    """
+    with TemporaryDirectory(prefix=f"quarterhour-{name}-") as folder:
+        parts = Parts(Path(folder) / "home")
+        with ending_with_this_run(Path(folder) / "home"):
+            try:
+                parts.up()
+            except (PartMissing, PartFailed) as error:
+                print(f"{error.code}: {error}", file=sys.stderr)
+                sys.exit(error.exit_status)
+            yield parts, Path(folder)
 
 
 @asynccontextmanager

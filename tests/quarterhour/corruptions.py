@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +21,17 @@ from click.testing import CliRunner, Result
 
 from quarterhour.cli import main
 from quarterhour.parts import Parts
+from sessionizer.bill import ALGORITHM
 from tests.drills.load import one_round
 from tests.drills.stand import fresh_database, fresh_topics
-from tests.streams.stage import Stage, event, now_ms, staged
+from tests.streams.stage import Stage, event, now_ms, staged, until
 
 SEED = 7
 EVENTS = 4_000
 MINUTE_MS = 60_000
+DAY_MS = 1_440 * MINUTE_MS
+LONG_AGO = 12
+"""Conversations that began long ago."""
 
 
 class Corruption(NamedTuple):
@@ -70,8 +74,17 @@ SUPERSEDED = """exists (select from billing.session_record_change l
 LAST = f"not {SUPERSEDED}"
 STILL_OPEN = """exists (select from billing.session_record r
     where r.status = 'open' and r.subject_id = t.conversation_id)"""
-WITHOUT_CONFLICTS = """outcome = 'fact' and not exists (select from billing.outcome_count c
+# Of what is sealed nobody knows any more how much was a copy: a small number may have been.
+WITHOUT_CONFLICTS = """outcome = 'fact' and records > 100 and not exists (select from billing.outcome_count c
     where (c.topic, c.partition, c.outcome) = (t.topic, t.partition, 'conflict'))"""
+SEALED = """session_started_at < now() - interval '40 days'"""
+HAS_A_SEAL = "exists (select from billing.seal s where s.conversation_key = t.conversation_key)"
+HAS_FACTS = "exists (select from billing.fact_chunk f where f.conversation_key = t.conversation_key)"
+NEVER_SEALED = """not exists (
+    select from billing.conversation c join billing.seal s using (conversation_key)
+    where c.conversation_id = t.subject_id)"""
+NEWEST = """not exists (select from billing.seal s
+    where s.conversation_key = t.conversation_key and s.sealed_through_ms > t.sealed_through_ms)"""
 READ = "next_offset > first_offset"
 EARLIER = "interval '1 minute'"
 
@@ -102,7 +115,23 @@ CORRUPTIONS = [
     changed("conversation", "conversation_id = 'other'"),
     changed("conversation", "shard = shard + 1"),
     changed("conversation", "revision = revision + 1"),
-    changed("conversation", "settles_at_ms = settles_at_ms + 1"),
+    changed("conversation", "settles_at_ms = settles_at_ms + 1", HAS_FACTS),
+    changed(
+        "conversation", "settles_at_ms = settles_at_ms + 8640000000", f"{HAS_A_SEAL} and not {HAS_FACTS}"
+    ),
+    changed("conversation", "seal_due_ms = 9223372036854775807", HAS_FACTS),
+    changed(
+        "conversation", "record_ids = decode(repeat('00', 16), 'hex')", f"{HAS_A_SEAL} and not {HAS_FACTS}"
+    ),
+    *[
+        changed("conversation", change, HAS_A_SEAL)
+        for change in (
+            "conversation_key = gen_random_uuid()",
+            "account_id = 'other'",
+            "revision = revision + 1",
+        )
+    ],
+    deleted("conversation", HAS_A_SEAL),
     changed("conversation", "settled = false", "settled"),
     changed("conversation", "settled = true", STILL_OPEN),
     changed("conversation", "record_ids = record_ids || substr(record_ids, 1, 16)", "record_ids <> ''"),
@@ -115,6 +144,7 @@ CORRUPTIONS = [
     changed("fact_chunk", "facts = facts || facts"),
     changed("fact_chunk", "strings = strings || '|u|web' || chr(10)"),
     changed("fact_chunk", "revision = revision + 1"),
+    changed("fact_chunk", "revision = revision + 1", HAS_A_SEAL),
     changed("fact_chunk", "conversation_key = gen_random_uuid()"),
     deleted("fact_chunk"),
     added("fact_chunk", "'revision', t.revision + 1"),
@@ -132,7 +162,7 @@ CORRUPTIONS = [
             *("shard = shard + 1", "revision = revision + 1", "algorithm = algorithm + 1"),
             "corrected_at = now() + interval '1 hour'",
         )
-        for of in (BILLED, OPEN, ALERT)
+        for of in (BILLED, OPEN, ALERT, f"{BILLED} and {SEALED}")
     ],
     *[
         changed("session_record", change, of)
@@ -141,8 +171,17 @@ CORRUPTIONS = [
             *("bot_ms = bot_ms + 1", "agent_ms = agent_ms + 1", "user_messages = user_messages + 1"),
             "bot_messages = bot_messages + 1",
         )
-        for of in (BILLED, OPEN)
+        for of in (BILLED, OPEN, f"{BILLED} and {SEALED}")
     ],
+    *[
+        changed("session_record", change, f"{of} and {SEALED}")
+        for change, of in (
+            *(("status = 'open'", BILLED), ("status = 'void'", BILLED), ("status = 'open'", VOID)),
+            *(("status = 'final'", VOID), ("session_id = gen_random_uuid()", USAGE)),
+        )
+    ],
+    deleted("session_record", f"{BILLED} and {SEALED}"),
+    added("session_record", "'session_id', gen_random_uuid()", f"{BILLED} and {SEALED}"),
     changed(
         "session_record", "session_settles_at_ms = null", f"{OPEN} and session_settles_at_ms is not null"
     ),
@@ -186,8 +225,13 @@ CORRUPTIONS = [
         )
         for of in (
             f"{USAGE} and {LAST} and status = 'final'",
-            f"{USAGE} and {SUPERSEDED} and status = 'final'",
+            f"{USAGE} and {SUPERSEDED} and status = 'final' and {NEVER_SEALED}",
+            f"{USAGE} and {LAST} and {SEALED}",
         )
+    ],
+    *[
+        changed("session_record_change", change, f"{USAGE} and {SUPERSEDED} and {SEALED}")
+        for change in ("session_id = gen_random_uuid()", "revision = revision + 1000", "status = 'open'")
     ],
     changed("session_record_change", "user_id = 'other'", f"{ALERT} and {SUPERSEDED}"),
     changed("session_record_change", f"started_at = started_at + {EARLIER}", f"{ALERT} and {LAST}"),
@@ -217,18 +261,38 @@ CORRUPTIONS = [
         READ,
         picked_from="source_partition",
     ),
+    *[
+        changed("seal", change)
+        for change in (
+            *("conversation_key = gen_random_uuid()", "sealed_through_ms = sealed_through_ms + 1"),
+            *("facts = facts + 1", "begun_ms = begun_ms + 1", f"sealed_at = sealed_at - {EARLIER}"),
+            "checksum = checksum + 1",
+        )
+    ],
+    deleted("seal", NEWEST),
+    added("seal", "'conversation_key', gen_random_uuid()"),
+    added("seal", "'sealed_through_ms', t.sealed_through_ms + 86400000"),
+    added("seal", "'sealed_through_ms', t.sealed_through_ms - 86400000"),
+    changed("recompute_request", "shard = shard + 1"),
+    changed("recompute_request", "conversation_key = gen_random_uuid()"),
+    changed("recompute_request", "algorithm = algorithm + 1"),
+    changed("recomputation", "algorithm = algorithm + 1"),
+    deleted("recomputation"),
     changed("schema_migration", "sha256 = 'x'", deep=False),
     deleted("schema_migration", deep=False),
     added("schema_migration", "'version', 9999", deep=False),
 ]
 """Not among them, as no bill depends on it: who owns a partition and since when, and how near it is to the
-limit on dead letters. And what leaves no trace: an act on a dead letter that is gone."""
+limit on dead letters; seals before the newest; when a conversation that is sealed as a whole had settled;
+who had what billed anew, when and why. And what leaves no trace: an act on a dead letter that is gone, a
+request to bill anew that is gone, and what consumers were told of a record of a sealed conversation before
+they were told otherwise."""
 
 
 async def fill(stage: Stage) -> None:
     """Have real workers make a ledger with something of every kind, and leave something to read."""
     now = now_ms()
-    await stage.publish([*one_round(EVENTS, SEED, now), b"{", *_reports(now)])
+    await stage.publish([*one_round(EVENTS, SEED, now), b"{", *_reports(now), *_long_ago(now)])
     await stage.drain()
     for late in (_corrections(now), _returns(now)):
         await stage.publish(late)
@@ -236,6 +300,11 @@ async def fill(stage: Stage) -> None:
     await run(
         stage, stage.dsn, "dead-letters", "discard", "--code", "not_json", "--reason", "a test", "--confirm"
     )
+    for number, days in enumerate((80, 45), 1):
+        await _seal(stage, f"{days}d", number * LONG_AGO)
+    await stage.publish(_after_seals(now_ms()))
+    await stage.drain()
+    await stage.query(REQUEST, ALGORITHM + 1)
     await stage.publish(one_round(200, SEED + 1, now))
 
 
@@ -287,6 +356,58 @@ def names(difference: dict[str, str], table: str) -> bool:
     return bool(re.search(rf"\b{table}\b", f"{difference['table']} {difference['what']}"))
 
 
+REQUEST = """
+    with asked as (
+      insert into billing.recomputation (algorithm, conversations, actor, why)
+      values ($1, 3, 'a test', 'a test')
+    )
+    insert into billing.recompute_request
+    select shard, conversation_key, $1 from billing.conversation order by conversation_key limit 3"""
+"""For an algorithm that no worker has, so that they stay."""
+
+
+async def _seal(stage: Stage, age: str, seals: int) -> None:
+    """Have a worker seal what is older than that, until there are so many seals."""
+    worker = stage.start(max_age=age, seal_after=age)
+
+    async def are_there() -> bool:
+        assert worker.running, worker.log
+        ((found,),) = await stage.query("select count(*) from billing.seal")
+        return found >= seals
+
+    await until(are_there, f"{seals} seals of what is {age} old")
+    await worker.stop()
+
+
+def _long_ago(now: int) -> Iterator[bytes]:
+    """Conversations of 100 and of 50 days ago, every other one of yesterday too: each with an agent."""
+    for number in range(LONG_AGO):
+        for days in (100, 50, 1) if number % 2 else (100, 50):
+            start = now - days * DAY_MS
+            for kind, minute in (
+                ("user", 0),
+                ("bot", 1),
+                ("started", 2),
+                ("ended", 8),
+                ("user", 10),
+                ("user", 24),
+            ):
+                yield event(kind, start + minute * MINUTE_MS, f"long-ago-{number}")
+
+
+def _after_seals(now: int) -> list[bytes]:
+    """Of conversations that are sealed, as a whole or not: one goes on, one is corrected."""
+    return [
+        *(
+            event("user", now - minutes * MINUTE_MS, f"long-ago-{number}")
+            for number in range(4)
+            for minutes in (2, 1)
+        ),
+        event("user", now - DAY_MS + 4 * MINUTE_MS, "long-ago-3"),
+        event("user", now - DAY_MS + 20 * MINUTE_MS, "long-ago-5"),
+    ]
+
+
 def _reports(now: int) -> list[bytes]:
     return [
         event("delivered", now - minutes * MINUTE_MS, f"twice-{number}", user_id=user_id)
@@ -296,16 +417,20 @@ def _reports(now: int) -> list[bytes]:
 
 
 def _corrections(now: int) -> list[bytes]:
-    """Of conversations of yesterday that are final: more messages, a close, an earlier report."""
+    """Of conversations that are final: more messages, an earlier report."""
     return [
+        *(event("user", now - 100 * DAY_MS + 20 * MINUTE_MS, f"long-ago-{number}") for number in range(6)),
         *(event("user", now - 1440 * MINUTE_MS + minute * MINUTE_MS, "late") for minute in (0, 10, 20, 30)),
         *(event("delivered", now - 40 * MINUTE_MS, f"twice-{number}") for number in range(3)),
     ]
 
 
 def _returns(now: int) -> list[bytes]:
-    """A close that voids a block of what was final."""
-    return [event("closed", now - 1440 * MINUTE_MS + 11 * MINUTE_MS, "late")]
+    """Closes that void a block of what was final."""
+    return [
+        event("closed", now - days * DAY_MS + 11 * MINUTE_MS, conversation)
+        for days, conversation in ((1, "late"), (100, "long-ago-0"), (100, "long-ago-1"))
+    ]
 
 
 @asynccontextmanager

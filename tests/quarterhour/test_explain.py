@@ -3,16 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner, Result
 
 from quarterhour.cli import main
-from schemas.times import format_time_ms, parse_time_ms
+from schemas.times import DAY_MS, format_time_ms, parse_time_ms
 from sessionizer.ids import alert_session_id, usage_session_id
+from sessionizer.rules import RuleBook, RuleSet
 from sinks.postgres import PostgresLedger
 from streams.engine import Engine
 from tests.streams.stage import event
@@ -20,7 +23,17 @@ from tests.streams.test_engine import MINUTE_MS, PLAN, SOURCES, Log, read_all
 
 NINE_MS = parse_time_ms("2026-10-03T09:00:00.000Z")
 NEVER = "00000000-0000-5000-8000-000000000000"
-GOLDEN = Path(__file__).with_name("explained.txt")
+GOLDEN, GOLDEN_SEALED, GOLDEN_LEFT = (
+    Path(__file__).with_name(name) for name in ("explained.txt", "explained_sealed.txt", "explained_left.txt")
+)
+DAY = 1_440.0
+LATER_RULES = RuleSet(effective_ms=NINE_MS + DAY_MS, block_ms=30 * MINUTE_MS)
+SEALING = replace(
+    PLAN,
+    contract=replace(PLAN.contract, max_age_ms=30 * DAY_MS),
+    seal_after_ms=30 * DAY_MS,
+    rules=RuleBook([LATER_RULES]),
+)
 
 
 def at(minute: float) -> int:
@@ -157,6 +170,74 @@ async def test_a_session_that_a_late_fact_made_names_that_fact(ledger_told: Told
     assert [change["because"] for change in found["changes"]] == [[16]]
 
 
+@pytest_asyncio.fixture
+async def sealed(ledger: PostgresLedger, database: str) -> Told:
+    """A conversation of which the first sessions are sealed, and one forty days later is left."""
+    engine = Engine(ledger, SEALING)
+    await engine.claim(SOURCES)
+    told_to = Told(engine, database)
+    await told_to.tell(IN_TIME, until_minute=120)
+    await told_to.tell(LATE, until_minute=120)
+    await told_to.tell([told("user", 40 * DAY + minute, f"n-{minute}") for minute in (0, 20, 10)], 41 * DAY)
+    await told_to.tell([], 41 * DAY)
+    assert await engine.seal(60.0) == 1
+    connection = await asyncpg.connect(database)
+    columns = ("effective_ms", "block_ms", "idle_timeout_ms", "handoff_timeout_ms")
+    await connection.execute(
+        f"insert into billing.rule_set ({', '.join(columns)}) values ($1, $2, $3, $4)",
+        *(getattr(LATER_RULES, column) for column in columns),
+    )
+    await connection.close()
+    return told_to
+
+
+async def test_the_text_of_a_session_that_is_sealed(sealed: Told) -> None:
+    result = await sealed.explain(session(0, 1), "--format", "table", "--events", "-", events=[
+        IN_TIME[1], told("user", 5, "other"), told("user", 40 * DAY, "n-0"), told("user", 40 * DAY, "n-1"),
+    ])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = await sealed.object(session(0, 1))
+    assert _without_times(result.stdout, found) == GOLDEN_SEALED.read_text()
+
+
+async def test_the_text_of_a_session_whose_conversation_began_with_what_is_sealed(sealed: Told) -> None:
+    result = await sealed.explain(session(40 * DAY, 1), "--format", "table")
+    assert result.exit_code == 0, result.output
+    found = await sealed.object(session(40 * DAY, 1))
+    assert _without_times(result.stdout, found) == GOLDEN_LEFT.read_text()
+
+
+async def test_programs_are_told_of_seals(sealed: Told) -> None:
+    gone, left = await sealed.object(session(0, 2)), await sealed.object(session(40 * DAY, 1))
+    (seal,) = gone["seals"]
+    assert (seal["facts"], seal["began_at"]) == (16, format_time_ms(at(-1)))
+    assert seal["sealed_through"] == format_time_ms(at(11 * DAY - 5) - 1)
+    assert left["seals"] == gone["seals"]
+    assert (gone["is_sealed"], gone["is_as_computed"], "facts" in gone) == (True, None, False)
+    assert [change["record"]["status"] for change in gone["changes"]] == ["final", "void"]
+    assert (left["is_sealed"], left["is_as_computed"]) == (False, True)
+    assert [fact["number"] for fact in left["facts"]] == [17, 19, 18]
+    assert left["rule_set"]["block_ms"] == gone["rule_set"]["block_ms"] == 15 * MINUTE_MS
+
+
+async def test_a_correction_of_what_is_left_names_its_fact(sealed: Told) -> None:
+    late = [told("bot", 40 * DAY + 6, "late-answer"), told("user", 40 * DAY + 5, "late")]
+    await sealed.tell(late[:1], until_minute=41 * DAY)
+    await sealed.tell(late[1:], until_minute=41 * DAY)
+    found = await sealed.object(session(40 * DAY, 1))
+    assert [change["because"] for change in found["changes"]] == [None, [20], [21]]
+    gone = await sealed.object(session(41, 1))
+    assert [change["because"] for change in gone["changes"]] == [None]
+
+
+def _without_times(text: str, found: dict[str, Any]) -> str:
+    """The text but for when the ledger was written."""
+    corrected_at, (seal,) = found["record"]["corrected_at"], found["seals"]
+    if corrected_at:
+        text = text.replace(corrected_at.replace("T", " ").rstrip("Z"), "CORRECTED AT")
+    return text.replace(seal["sealed_at"][:10], "SEALED ON")
+
+
 async def test_an_open_session_says_when_it_becomes_final(ledger_told: Told) -> None:
     await ledger_told.tell([told("user", 0, "m-1")], until_minute=1)
     text = (await ledger_told.explain(session(0, 1), "--format", "table")).stdout
@@ -184,8 +265,6 @@ async def test_an_alert_shows_its_reports(ledger_told: Told) -> None:
 
 
 async def test_a_record_that_its_facts_do_not_yield_is_told_so(ledger_told: Told, database: str) -> None:
-    import asyncpg
-
     await ledger_told.tell(IN_TIME, until_minute=120)
     connection = await asyncpg.connect(database)
     await connection.execute("update billing.session_record set bot_ms = bot_ms + 1 where block = 2")

@@ -14,6 +14,7 @@ from quarterhour.parts.topics import end_offsets
 from tests.drills.load import one_round
 from tests.quarterhour.corruptions import (
     CORRUPTIONS,
+    LONG_AGO,
     SEED,
     Corruption,
     a_real_ledger,
@@ -50,7 +51,9 @@ async def test_a_right_ledger_agrees_with_itself_and_with_kafka(filled: Stage) -
         "select count(*) filter (where kind = 'alert') as alerts,"
         " count(*) filter (where kind = 'usage' and status <> 'void') as records from billing.session_record"
     )
-    assert (summary["alerts"], summary["records"]) == (counts[0]["alerts"], counts[0]["records"])
+    billed = summary["records"] + summary["sealed"]
+    assert (summary["alerts"], billed) == (counts[0]["alerts"], counts[0]["records"])
+    assert summary["sealed"] >= 2 * LONG_AGO, "records of sessions whose facts are gone"
     assert summary["superseded"] > 3 and summary["facts"] > 3_000
 
 

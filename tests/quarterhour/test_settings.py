@@ -41,9 +41,10 @@ def test_defaults_are_those_of_the_published_interface() -> None:
     settings = load_settings()
     assert settings.allowed_lateness_ms == 600_000
     assert settings.patience_ms == 60_000
-    assert settings.checkpoint_interval_ms == 1_000
+    assert settings.checkpoint_interval_ms == 500
     assert settings.max_ahead_ms == 300_000
     assert settings.max_age_ms == 400 * 86_400_000
+    assert settings.seal_after_ms == 400 * 86_400_000
     assert settings.session_timeout_ms == 10_000
     assert settings.invoice_grace_ms == 86_400_000
     assert (settings.web_bind, settings.web_port) == ("127.0.0.1", 0)
@@ -90,6 +91,7 @@ WRONG = {
     "CHECKPOINT_INTERVAL": ("1 s", "a whole number and a unit"),
     "MAX_AHEAD": ("-5min", "a whole number and a unit"),
     "MAX_AGE": ("PT5M", "a whole number and a unit"),
+    "SEAL_AFTER": ("30min", "from 1h to 4000d"),
     "DEAD_LETTER_LIMIT_SHARE": ("0", "above 0 to 1"),
     "DEAD_LETTER_LIMIT_RUN": ("many", "a whole number from 1"),
     "MAX_STATE_MIB": ("0", "a whole number from 1"),
@@ -148,6 +150,16 @@ def test_an_unknown_key_of_the_file_is_refused_by_name(key: str) -> None:
 def test_settings_that_contradict_one_another_are_refused(variable: Any) -> None:
     variable("TOPIC_CONVERSATION", "alert-delivery")
     assert "four different topics" in error_of_loading()
+
+
+@pytest.mark.parametrize(("max_age", "seal_after"), [("400d", "9599h"), ("401d", "400d")])
+def test_facts_that_an_event_could_still_join_are_not_to_be_sealed(
+    variable: Any, max_age: str, seal_after: str
+) -> None:
+    variable("MAX_AGE", max_age)
+    variable("SEAL_AFTER", seal_after)
+    at_least = f"it must be at least QUARTERHOUR_MAX_AGE={max_age}"
+    assert error_of_loading() == f"QUARTERHOUR_SEAL_AFTER={seal_after} is not allowed: {at_least}"
 
 
 def test_sasl_needs_a_name_and_a_password(variable: Any) -> None:

@@ -9,7 +9,7 @@ from sessionizer.bill import bill
 from sessionizer.facts import FACT_BYTES, FactSet
 from sessionizer.packed import PackedFacts
 from sessionizer.rules import DEFAULT_RULES
-from sessionizer.story import Effect, SpanEnd, Story, causes, tell
+from sessionizer.story import Effect, SpanEnd, Story, block_then, causes, causes_since, tell
 from tests.sessionizer import hostile
 from tests.sessionizer.stories import MINUTE, START, agent, at, bot, closed, ended, facts, started, user
 from tests.sessionizer.test_properties import EVERY_CONVERSATION, examples, rules_of
@@ -84,9 +84,28 @@ def test_without_the_facts_that_caused_a_change_there_is_none(events, lengths, d
         assert same == (count >= last)
 
 
+@examples(100)
+@given(hostile.conversations, hostile.lengths, st.data())
+def test_causes_are_found_from_what_was_before(events, lengths, data):
+    rules = rules_of(lengths)
+    whole = packed(events)
+    blocks = bill(whole.unpacked(), rules).blocks
+    if not blocks:
+        return
+    block = data.draw(st.sampled_from(blocks))
+    name, until = (block.session_started_ms, block.block), whole.revision
+    by_count = [block_then(whole, lambda _: rules, name, count) for count in range(until)]
+    before = data.draw(st.sampled_from(by_count))
+    since = until - 1 - by_count[::-1].index(before)
+    found = causes_since(whole, lambda _: rules, name, until, lambda then: then == before)
+    assert found == causes(whole, lambda _: rules, name, since, until)
+    assert causes_since(whole, lambda _: rules, name, until, lambda _: False) is None
+
+
 def test_a_search_for_causes_that_would_take_long_is_not_begun():
     whole = packed(user(*range(600)))
     assert causes(whole, lambda _: DEFAULT_RULES, (START, 1), 0, 600) is None
+    assert causes_since(whole, lambda _: DEFAULT_RULES, (START, 1), 600, lambda then: then is None) is None
     assert causes(whole, lambda _: DEFAULT_RULES, (START, 40), 590, 600) == list(range(591, 601))
 
 

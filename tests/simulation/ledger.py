@@ -20,11 +20,15 @@ from sinks.ledger import (
     ConversationRow,
     DeadLetterRow,
     Fenced,
+    Horizon,
     LimitCounts,
+    NamedConversation,
     OutcomeKey,
     Position,
     RecordChange,
     RecordRow,
+    Seal,
+    SealRow,
     Settled,
     SourcePartition,
     StoredAlert,
@@ -34,6 +38,8 @@ from sinks.ledger import (
 from tests.sinks.contract import Change, Published
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_MS = 86_400_000
+NEVER = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -69,6 +75,9 @@ class Data:
     places: dict[SourcePartition, Place] = field(default_factory=dict)
     conversations: dict[bytes, ConversationRow] = field(default_factory=dict)
     unsettled: set[bytes] = field(default_factory=set)
+    seals: dict[bytes, Seal] = field(default_factory=dict)
+    seals_due_ms: dict[bytes, int] = field(default_factory=dict)
+    requested: set[bytes] = field(default_factory=set)
     chunks: dict[bytes, list[ChunkRow]] = field(default_factory=dict)
     records: dict[bytes, Stored] = field(default_factory=dict)
     reports: dict[bytes, dict[AlertReport, None]] = field(default_factory=dict)
@@ -112,6 +121,40 @@ class MemoryLedger:
                 found[key] = StoredAlert(first, record.revision, tuple(self.data.reports.get(key, ())))
         return found
 
+    async def recompute_requests(self, shards: Sequence[int], most: int) -> list[NamedConversation]:
+        """See `Ledger.recompute_requests`."""
+        rows = [self.data.conversations[key] for key in sorted(self.data.requested)]
+        return [_named(row) for row in rows if row.shard in shards][:most]
+
+    async def sealed_through_ms(self) -> int:
+        """See `Ledger.sealed_through_ms`."""
+        return max([-1, *(seal.through_ms for seal in self.data.seals.values())])
+
+    async def sealable(self, horizons: Sequence[Horizon], most: int) -> list[NamedConversation]:
+        """See `Ledger.sealable`."""
+        found = []
+        for shard, before_ms in horizons:
+            due = [
+                (self.data.seals_due_ms[key], _named(row))
+                for key, row in self.data.conversations.items()
+                if row.shard == shard and key not in self.data.unsettled
+            ]
+            found += [named for due_ms, named in sorted(due) if due_ms < before_ms][:most]
+        return found
+
+    async def seal(self, owner: UUID, sources: Sequence[SourcePartition], rows: Sequence[SealRow]) -> None:
+        """See `Ledger.seal`."""
+        if any(self.data.places[source].owner != owner for source in sources):
+            raise Fenced("not all partitions are ours")
+        for row in rows:
+            self.data.seals_due_ms[row.key] = row.due_ms
+            if row.seal:
+                self.data.seals[row.key] = row.seal
+                conversation = self.data.conversations[row.key]
+                self.data.conversations[row.key] = conversation._replace(record_ids=row.record_ids)
+                rest = ChunkRow(row.key, row.revision, row.facts, row.strings)
+                self.data.chunks[row.key] = [rest] if row.facts else []
+
     async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:
         """See `Ledger.save`."""
         if not self._pass_fence(checkpoint):
@@ -150,10 +193,14 @@ class MemoryLedger:
         row, chunks = self.data.conversations[key], self.data.chunks.get(key, [])
         facts = b"".join(chunk.facts for chunk in chunks)
         strings = "".join(chunk.strings for chunk in chunks)
-        return StoredConversation(row.revision, row.settles_ms, row.record_ids, facts, strings)
+        seal = self.data.seals.get(key)
+        return StoredConversation(row.revision, row.settles_ms, row.record_ids, facts, strings, seal)
 
     def _write_conversations(self, checkpoint: Checkpoint) -> None:
+        self.data.requested -= {conversation.key for conversation in checkpoint.recomputed}
         for row in checkpoint.conversations:
+            due_ms = self.data.seals_due_ms.get(row.key, row.begun_ms + DAY_MS)
+            self.data.seals_due_ms[row.key] = due_ms if due_ms < NEVER else row.settles_ms
             self.data.conversations[row.key] = row
             self.data.unsettled.add(row.key)
         for chunk in checkpoint.chunks:
@@ -174,7 +221,7 @@ class MemoryLedger:
             at_once = self._now if row.late and row.status == "final" else None
             self.data.records[row.session_id] = Stored(row, row.status, row.revision, at_once)
             return True
-        before = (old.status, old.revision)
+        before = (old.status, old.revision, old.corrected_at)
         if old.status == "void" or _bill(old.row) != _bill(row):
             old.corrected_at = self._now if old.was_final else None
             old.revision = row.revision
@@ -182,7 +229,7 @@ class MemoryLedger:
         elif not old.was_final:
             old.status = row.status
         old.row = row
-        return before != (old.status, old.revision)
+        return before != (old.status, old.revision, old.corrected_at)
 
     def _void(self, void: VoidRow) -> bool:
         record = self.data.records.get(void.session_id)
@@ -220,7 +267,7 @@ class MemoryLedger:
                 self._join_chunks(key)
 
     def _join_chunks(self, key: bytes) -> None:
-        if key in self.data.chunks:
+        if self.data.chunks.get(key):
             stored, last = self._stored(key), self.data.chunks[key][-1]
             self.data.chunks[key] = [ChunkRow(key, last.revision, stored.facts, stored.strings)]
 
@@ -266,6 +313,9 @@ class MemoryInspect:
     async def dead_letters(self) -> list[DeadLetterRow]:
         return [letter for _, letter in sorted(self._data.dead_letters.items())]
 
+    async def request_recompute(self, number: int) -> None:
+        self._data.requested.add(number.to_bytes(16, "big"))
+
     async def everything(self) -> Data:
         return deepcopy(self._data)
 
@@ -281,6 +331,10 @@ def published(record: Stored, algorithm: int) -> Published:
         *row[7:15],
         *(record.status, record.revision, record.corrected_at, algorithm),
     )
+
+
+def _named(row: ConversationRow) -> NamedConversation:
+    return NamedConversation(row.shard, row.key, row.account_id, row.bot_id, row.conversation_id)
 
 
 def _session(row: RecordRow) -> tuple[object, ...]:

@@ -18,9 +18,12 @@ from uuid import UUID
 from sinks.ledger import (
     Checkpoint,
     Fenced,
+    Horizon,
     Ledger,
+    NamedConversation,
     Position,
     RecordChange,
+    SealRow,
     SourcePartition,
     StoredAlert,
     StoredConversation,
@@ -91,6 +94,27 @@ class Connection:
         found: dict[bytes, StoredAlert]
         found = await self._call("look-up", lambda: self._ledger.look_up_alerts(session_ids))
         return found
+
+    async def recompute_requests(self, shards: Sequence[int], most: int) -> list[NamedConversation]:
+        """See `Ledger.recompute_requests`."""
+        found: list[NamedConversation]
+        found = await self._call("look-up", lambda: self._ledger.recompute_requests(shards, most))
+        return found
+
+    async def sealed_through_ms(self) -> int:
+        """See `Ledger.sealed_through_ms`."""
+        through_ms: int = await self._call("look-up", self._ledger.sealed_through_ms)
+        return through_ms
+
+    async def sealable(self, horizons: Sequence[Horizon], most: int) -> list[NamedConversation]:
+        """See `Ledger.sealable`."""
+        found: list[NamedConversation]
+        found = await self._call("look-up", lambda: self._ledger.sealable(horizons, most))
+        return found
+
+    async def seal(self, owner: UUID, sources: Sequence[SourcePartition], rows: Sequence[SealRow]) -> None:
+        """See `Ledger.seal`."""
+        await self._call("seal", lambda: self._ledger.seal(owner, sources, rows))
 
     async def save(self, checkpoint: Checkpoint) -> Counter[RecordChange]:
         """See `Ledger.save`."""

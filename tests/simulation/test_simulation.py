@@ -72,11 +72,13 @@ def test_a_planted_bug_is_found(patch):
     assert found.violation
 
 
-def test_there_are_the_five_bugs_that_the_simulation_is_measured_by():
+def test_there_are_the_bugs_that_the_simulation_is_measured_by():
     assert set(PATCHES) == {
+        "clock-past-open-transaction",
         "late-event-dropped",
         "offset-committed-first",
         "repeat-counted",
+        "sealed-while-in-memory",
         "seek-after-first-batch",
         "zombie-not-fenced",
     }

@@ -36,7 +36,9 @@ COPIED = 0.15
 CONFLICTING = 0.05
 SPOILT = 0.04
 DISPLACED, DISPLACED_MS = 0.15, 25 * MINUTE_MS
-LATE, LATE_DAYS = 0.04, 28
+LATE, LATE_DAYS = 0.06, (1, 2, 3, 4, 5, 6, 14, 28)
+MAX_AGE_MS = 5 * DAY_MS + DAY_MS // 2
+RESUMED, RESUMED_MS = 0.06, 8 * DAY_MS
 DEVELOPER = 0.03
 
 
@@ -77,7 +79,7 @@ def _conversation(dice: Random, name: str) -> Iterator[Sent]:
         kind, data_end = dice.choice(KINDS)
         subject = _subject(dice, f'"conversation_id":"{name}"')
         yield subject, f"acme|sales|{name}".encode(), f"e-{number}", Event(time_ms, kind, data_end)
-        time_ms += dice.choice(STEPS_MS)
+        time_ms += RESUMED_MS if dice.random() < RESUMED else dice.choice(STEPS_MS)
 
 
 def _alert(dice: Random, name: str) -> Iterator[Sent]:
@@ -126,8 +128,10 @@ def _arrival(
     at_ms, chance = time_ms + dice.randrange(2_000), dice.random()
     if chance < DISPLACED:
         at_ms += dice.randrange(DISPLACED_MS)
-    elif chance < DISPLACED + LATE:
-        at_ms += dice.randint(1, LATE_DAYS) * DAY_MS
+    elif chance < DISPLACED + LATE and not reason:
+        late_ms = dice.choice(LATE_DAYS) * DAY_MS
+        at_ms += late_ms
+        reason = Reason.TIME_BEHIND.value if late_ms > MAX_AGE_MS else ""
     source = SourcePartition(str(topic), partition_of(key, PARTITIONS))
     return Arrival(at_ms, number, source, key, value, reason)
 

@@ -15,7 +15,7 @@ from sessionizer.bill import bill
 from sessionizer.blocks import Block
 from sessionizer.facts import FactSet
 from sessionizer.ids import usage_session_id
-from sinks.ledger import Checkpoint, RecordChange, SourcePartition
+from sinks.ledger import Checkpoint, RecordChange, SealRow, SourcePartition
 from streams.conversations import conversation_key
 from tests.simulation.ledger import MemoryLedger, published
 from tests.simulation.traffic import Arrival
@@ -48,6 +48,7 @@ class WatchedLedger(MemoryLedger):
     def __init__(self, written: Written, violated: Callable[[str], None]) -> None:
         super().__init__(ALGORITHM)
         self.saves = 0
+        self.seals = 0
         self._written = written
         self._violated = violated
         self._settled_ms: dict[int, int] = {}
@@ -64,6 +65,11 @@ class WatchedLedger(MemoryLedger):
             if self.saves % SAVES_A_LOOK == 0:
                 self._look()
         return changes
+
+    async def seal(self, owner: UUID, sources: Sequence[SourcePartition], rows: Sequence[SealRow]) -> None:
+        """See `Ledger.seal`."""
+        await super().seal(owner, sources, rows)
+        self.seals += sum(row.seal is not None for row in rows)
 
     def _look(self) -> None:
         """A ledger is right at any time, for the offsets that it says it has read."""
@@ -132,13 +138,17 @@ def check_books(ledger: MemoryLedger) -> None:
     _check_changes(ledger)
     alive: dict[tuple[str, str, str], set[bytes]] = defaultdict(set)
     for session_id, record in ledger.data.records.items():
-        if record.row.kind == "usage" and record.status != "void":
-            row = record.row
+        row = record.row
+        named = f"{row.account_id}|{row.bot_id}|{row.subject_id}"
+        seal = ledger.data.seals.get(conversation_key(named.encode()))
+        is_sealed = seal is not None and (row.session_started_ms or 0) <= seal.through_ms
+        if row.kind == "usage" and record.status != "void" and not is_sealed:
             alive[row.account_id, row.bot_id, row.subject_id].add(session_id)
     for key, row in ledger.data.conversations.items():
-        facts = _facts(ledger, key)
-        if facts.revision != row.revision:
-            raise Violation(f"{row.conversation_id}: {facts.revision} facts, revision {row.revision}")
+        seal = ledger.data.seals.get(key)
+        count = _facts(ledger, key).revision + (seal.facts if seal else 0)
+        if count != row.revision:
+            raise Violation(f"{row.conversation_id}: {count} facts, revision {row.revision}")
         named = {row.record_ids[at : at + 16] for at in range(0, len(row.record_ids), 16)}
         if named != alive[row.account_id, row.bot_id, row.conversation_id]:
             raise Violation(f"{row.conversation_id} names other records than there are")
@@ -151,7 +161,8 @@ def _facts(ledger: MemoryLedger, key: bytes) -> FactSet:
 
 def _blocks(ledger: MemoryLedger, key: bytes) -> Sequence[Block]:
     """What is to be billed of a conversation, by the facts that the ledger holds."""
-    return bill(_facts(ledger, key), RULES).blocks
+    facts = _facts(ledger, key)
+    return bill(facts, RULES).blocks if facts.revision else ()
 
 
 def _read(ledger: MemoryLedger, written: Written) -> Iterator[tuple[SourcePartition, int, Arrival]]:

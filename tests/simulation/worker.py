@@ -24,16 +24,17 @@ from streams.reading import Contract
 from streams.reads import ClaimedReads
 from tests.simulation.consumer import Consumer, OutOfRange
 from tests.simulation.kafka import HEARTBEAT_SECONDS, PARTITIONS, Broker
+from tests.simulation.traffic import MAX_AGE_MS
 
 MINUTE_MS = 60_000
-DAY_MS = 86_400_000
 RULES = RuleSet(0, block_ms=4 * MINUTE_MS, idle_timeout_ms=5 * MINUTE_MS, handoff_timeout_ms=30 * MINUTE_MS)
 PLAN = Plan(
     topics={str(topic): topic for topic in Topic},
     partitions={str(topic): PARTITIONS for topic in Topic},
     rules=RuleBook([RULES]),
-    contract=Contract(max_ahead_ms=5 * MINUTE_MS, max_age_ms=400 * DAY_MS),
+    contract=Contract(max_ahead_ms=5 * MINUTE_MS, max_age_ms=MAX_AGE_MS),
     allowed_lateness_ms=MINUTE_MS,
+    seal_after_ms=MAX_AGE_MS,
     patience_ms=4_000,
     dead_letter_limit_share=1.0,
     dead_letter_limit_run=1_000,
@@ -44,6 +45,7 @@ HAND_OVER_SECONDS = 1.0
 BATCHES_QUEUED = 3
 POLL_SECONDS = 1.0
 COMMIT_SECONDS = 2.0
+SEAL_PAUSE_SECONDS, SEAL_SECONDS = 0.5, 0.2
 
 
 class Surroundings(Protocol):
@@ -96,7 +98,9 @@ class Worker:
 
     async def start(self) -> None:
         """Start its tasks, in its process."""
-        for work in (self._belong, self._fetch, self._process, self._checkpoint, self._commit):
+        for work in (
+            *(self._belong, self._fetch, self._process, self._checkpoint, self._commit, self._seal),
+        ):
             self._begin(work)
 
     async def stop(self) -> None:
@@ -164,8 +168,10 @@ class Worker:
         joins, assignment = self._joins, self._consumer.assignment
         assert assignment is not None
         await self._world.travel()
+        if not assignment.active:
+            return
         logs = self._world.broker.logs
-        number, positions = await self.engine.claim(dict.fromkeys(assignment.tps, 0))
+        number, positions = await self.engine.claim(dict.fromkeys(assignment.tps, 0), self._world.now_ms())
         for source, position in positions.items():
             assert position.next_offset <= logs[source].end, f"{source} ends before {position}"
         self._world.note(f"{self.name}: claim {number}")
@@ -246,11 +252,16 @@ class Worker:
             await saving.wait()
             await asyncio.sleep(self._interval_seconds)
 
+    async def _seal(self) -> None:
+        while True:
+            await asyncio.sleep(SEAL_PAUSE_SECONDS)
+            await self.engine.seal(SEAL_SECONDS)
+
     def _follow_fetches(self) -> None:
         claim, now_ms = self.engine.current, self._world.now_ms()
         for source, state in self.reads.fetch_states().items():
             if claim and source in claim.cursors:
-                claim.cursors[source].follow(state.position, state.high_water, state.fetched_ms, now_ms)
+                claim.cursors[source].follow(state.position, state.log_end, state.fetched_ms, now_ms)
 
     async def _stop(self) -> None:
         self._stop_flow()

@@ -219,13 +219,19 @@ class World:
         self.broker.tell_readers()
 
     def _append(self, arrival: Arrival) -> None:
-        """Into a transaction, which may go on, be committed, or be aborted and sent again."""
+        """Into a transaction, which may go on, be committed, or be aborted and sent again.
+
+        Now and then an operator wants a conversation billed anew.
+        """
         log, chance = self.broker.logs[arrival.source], self.dice.random()
         if chance < 0.04 and log.end == log.stable_end:
             log.append(self.now_ms(), arrival.key, arrival.value)
             log.abort()
         offset = log.append(self.now_ms(), arrival.key, arrival.value)
         self.written[arrival.source][offset] = arrival
+        if chance > 0.95 and (known := sorted(self.ledger.data.conversations)):
+            self.ledger.data.requested.add(self.dice.choice(known))
+            self.count("requests to bill anew")
         if chance < 0.85:
             log.commit(marker=chance < 0.2)
             self.broker.tell_readers()
@@ -262,7 +268,8 @@ class World:
         )
 
     def _is_final(self) -> bool:
-        return all(record.status != "open" for record in self.ledger.data.records.values())
+        data = self.ledger.data
+        return not data.requested and all(record.status != "open" for record in data.records.values())
 
     @property
     def records(self) -> int:
@@ -277,6 +284,7 @@ class World:
         happened.update(self.network.happened)
         happened["rebalances"] = self.broker.group.rebalances
         happened["lost answers recognised"] = self.ledger.recognised
+        happened["seals"] = self.ledger.seals
         happened["checkpoints"] = self.ledger.saves
         happened["corrections"] = sum(change.record.corrected_at is not None for change in changes)
         happened["voids"] = sum(change.record.status == "void" for change in changes)

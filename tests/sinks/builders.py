@@ -133,6 +133,7 @@ def conversation(number: int = 1, **different: Any) -> ConversationRow:
         revision=5,
         settles_ms=NOON_MS,
         record_ids=id_of(number),
+        begun_ms=NOON_MS - 10 * MINUTE_MS,
     )
     return row._replace(**different)
 

@@ -21,11 +21,15 @@ from sinks.ledger import (
     Checkpoint,
     DeadLetterRow,
     Fenced,
+    Horizon,
     Ledger,
     LimitCounts,
+    NamedConversation,
     OutcomeKey,
     Position,
     RecordChange,
+    Seal,
+    SealRow,
     SourcePartition,
     StoredAlert,
     StoredConversation,
@@ -115,6 +119,10 @@ class Inspect(Protocol):
 
     async def dead_letters(self) -> list[DeadLetterRow]:
         """The dead letters by position."""
+        ...
+
+    async def request_recompute(self, number: int) -> None:
+        """Ask for a conversation to be billed anew, as an operator would."""
         ...
 
     async def everything(self) -> object:
@@ -820,6 +828,169 @@ class ConversationContract:
         assert await inspect.chunks(1) == [b"1.2.3."]
 
 
+def kept(number: int = 1, **different: Any) -> SealRow:
+    """A seal of three of a conversation's five facts and of its first record, that keeps the rest."""
+    row = SealRow(
+        *(id_of(number), NOON_MS + MINUTE_MS, Seal(NOON_MS - MINUTE_MS, 3, NOON_MS - 9 * MINUTE_MS)),
+        *(5, id_of(number), b"rest", "|u-1|web\n"),
+    )
+    return row._replace(**different)
+
+
+def named(number: int = 1, shard: int = SHARD) -> NamedConversation:
+    """What a conversation is called."""
+    return NamedConversation(shard, id_of(number), "acme", "sales", f"c-{number}")
+
+
+def sealable_at(time_ms: int, shard: int = SHARD) -> list[Horizon]:
+    """Facts of a shard that are older than this may be sealed."""
+    return [Horizon(shard, time_ms)]
+
+
+DAY_MS = 1_440 * MINUTE_MS
+DUE_MS = conversation().begun_ms + DAY_MS
+
+
+class SealContract:
+    """Sealing: facts go, what is left of them is known."""
+
+    @pytest.fixture
+    async def settler(self, ledger):
+        """It has saved a conversation of two records and five facts in two chunks, which has settled."""
+        worker = await start_worker(ledger)
+        row = conversation(1, revision=3, record_ids=id_of(2))
+        await ledger.save(worker.checkpoint(conversations=[row], chunks=[chunk(1, 3)]))
+        row = conversation(1, revision=5, record_ids=id_of(2) + id_of(1))
+        await ledger.save(worker.checkpoint(conversations=[row], chunks=[chunk(1, 5)]))
+        await ledger.save(worker.checkpoint(settled=settled(NOON_MS + 1)))
+        return worker
+
+    async def test_nothing_is_sealed_at_first(self, ledger, settler):
+        assert await ledger.sealed_through_ms() == -1
+        assert (await ledger.look_up_conversations([id_of(1)]))[id_of(1)].seal is None
+
+    async def test_what_began_more_than_a_day_before_the_horizon_may_be_sealed(self, ledger, settler):
+        assert await ledger.sealable(sealable_at(DUE_MS), 9) == []
+        assert await ledger.sealable(sealable_at(DUE_MS + 1), 9) == [named()]
+        assert await ledger.sealable(sealable_at(DUE_MS + 1), 0) == []
+        assert await ledger.sealable(sealable_at(DUE_MS + 1, SHARD + 1), 9) == []
+        assert await ledger.sealable([], 9) == []
+
+    async def test_those_come_first_that_may_be_sealed_longest(self, ledger, settler):
+        for number in (3, 2, 4):
+            row = conversation(number, begun_ms=NOON_MS + number)
+            await ledger.save(settler.checkpoint(conversations=[row], settled=settled(NOON_MS + 9)))
+        found = await ledger.sealable(sealable_at(NOON_MS + 2 * DAY_MS), 3)
+        assert found == [named(number) for number in (1, 2, 3)]
+
+    async def test_a_conversation_that_goes_on_may_be_sealed_once_it_has_settled(self, ledger, settler):
+        later = conversation(1, revision=6, settles_ms=NOON_MS + 9 * DAY_MS, begun_ms=NOON_MS - DAY_MS)
+        await ledger.save(settler.checkpoint(conversations=[later], chunks=[chunk(1, 6)]))
+        assert await ledger.sealable(sealable_at(DUE_MS + 1), 9) == []
+        await ledger.save(settler.checkpoint(settled=settled(NOON_MS + 10 * DAY_MS)))
+        assert await ledger.sealable(sealable_at(DUE_MS), 9) == []
+        assert await ledger.sealable(sealable_at(DUE_MS + 1), 9) == [named()]
+
+    async def test_one_sealed_as_a_whole_may_be_sealed_again_when_it_has_settled_again(self, ledger, settler):
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [kept(due_ms=(1 << 63) - 1)])
+        assert await ledger.sealable(sealable_at((1 << 63) - 1), 9) == []
+        later = conversation(1, revision=6, settles_ms=NOON_MS + 9 * DAY_MS)
+        await ledger.save(settler.checkpoint(conversations=[later], settled=settled(NOON_MS + 10 * DAY_MS)))
+        assert await ledger.sealable(sealable_at(NOON_MS + 9 * DAY_MS), 9) == []
+        assert await ledger.sealable(sealable_at(NOON_MS + 9 * DAY_MS + 1), 9) == [named()]
+
+    async def test_what_is_kept_of_a_sealed_conversation_is_found_with_its_seal(
+        self, ledger, inspect, settler
+    ):
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [kept()])
+        assert await ledger.look_up_conversations([id_of(1)]) == {
+            id_of(1): StoredConversation(5, NOON_MS, id_of(1), b"rest", "|u-1|web\n", kept().seal)
+        }
+        assert await inspect.chunks(1) == [b"rest"]
+        assert await ledger.sealed_through_ms() == NOON_MS - MINUTE_MS
+
+    async def test_of_one_that_is_sealed_as_a_whole_no_facts_stay(self, ledger, inspect, settler):
+        whole = kept(record_ids=b"", facts=b"", strings="", seal=Seal(NOON_MS, 5, NOON_MS - MINUTE_MS))
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [whole])
+        assert await ledger.look_up_conversations([id_of(1)]) == {
+            id_of(1): StoredConversation(5, NOON_MS, b"", b"", "", whole.seal)
+        }
+        assert await inspect.chunks(1) == []
+
+    async def test_sealing_again_whose_answer_was_lost_changes_nothing(self, ledger, inspect, settler):
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [kept()])
+        before = await inspect.everything()
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [kept()])
+        assert await inspect.everything() == before
+
+    async def test_the_newest_seal_counts(self, ledger, settler):
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [kept()])
+        second = kept(seal=Seal(NOON_MS, 4, NOON_MS - 9 * MINUTE_MS), facts=b"last")
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [second])
+        stored = (await ledger.look_up_conversations([id_of(1)]))[id_of(1)]
+        assert (stored.seal, stored.facts) == (second.seal, b"last")
+        assert await ledger.sealed_through_ms() == NOON_MS
+
+    async def test_what_was_looked_at_waits_until_it_is_due(self, ledger, settler):
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [SealRow(id_of(1), NOON_MS + MINUTE_MS)])
+        assert await ledger.sealable(sealable_at(NOON_MS + MINUTE_MS), 9) == []
+        assert await ledger.sealable(sealable_at(NOON_MS + MINUTE_MS + 1), 9) == [named()]
+
+    async def test_facts_that_come_after_the_seal_are_appended(self, ledger, inspect, settler):
+        await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [kept()])
+        more = conversation(1, revision=6, settles_ms=NOON_MS + 1)
+        await ledger.save(settler.checkpoint(conversations=[more], chunks=[chunk(1, 6, b".more", "")]))
+        stored = (await ledger.look_up_conversations([id_of(1)]))[id_of(1)]
+        assert (stored.revision, stored.facts, stored.seal) == (6, b"rest.more", kept().seal)
+        await ledger.save(settler.checkpoint(settled=settled(NOON_MS + 2)))
+        assert await inspect.chunks(1) == [b"rest.more"]
+
+    async def test_who_owns_a_partition_no_more_seals_nothing(self, ledger, inspect, settler):
+        await start_worker(ledger, HANDOFFS)
+        before = await inspect.everything()
+        with pytest.raises(Fenced):
+            await ledger.seal(settler.owner, [MESSAGES, HANDOFFS], [kept()])
+        assert await inspect.everything() == before
+
+
+class RecomputeContract:
+    """Conversations that are to be billed anew."""
+
+    @pytest.fixture
+    async def holder(self, ledger):
+        worker = await start_worker(ledger)
+        await ledger.save(worker.checkpoint(conversations=[conversation(1), conversation(2)]))
+        return worker
+
+    async def test_nothing_is_requested_at_first(self, ledger, holder):
+        assert await ledger.recompute_requests([SHARD], 9) == []
+        assert await ledger.recompute_requests([], 9) == []
+
+    async def test_what_is_requested_stands_until_a_checkpoint_has_done_it(self, ledger, inspect, holder):
+        for number in (1, 2):
+            await inspect.request_recompute(number)
+        assert await ledger.recompute_requests([SHARD], 1) == [named(1)]
+        assert await ledger.recompute_requests([SHARD + 1], 9) == []
+        assert await ledger.recompute_requests([SHARD], 9) == [named(1), named(2)]
+        await ledger.save(holder.checkpoint(recomputed=[named(1)]))
+        assert await ledger.recompute_requests([SHARD], 9) == [named(2)]
+
+    async def test_what_a_newer_algorithm_corrects_at_the_same_revision_is_told(
+        self, ledger, inspect, holder
+    ):
+        await ledger.save(holder.checkpoint(records=[usage(status="final", settles_ms=None)]))
+        other = usage(status="final", settles_ms=None, user_messages=4)
+        await ledger.save(holder.checkpoint(records=[other], recomputed=[named(1)]))
+        told = [change.record for change in await inspect.changes()]
+        assert [(record.user_messages, record.revision) for record in told] == [(3, 5), (4, 5)]
+        assert told[-1].corrected_at is not None
+
+    async def test_a_fenced_checkpoint_leaves_the_requests(self, ledger, inspect, holder):
+        await inspect.request_recompute(1)
+        await start_worker(ledger)
+        await assert_fenced(ledger, inspect, holder.checkpoint(recomputed=[named(1)]))
+
+
 class CountContract:
     """Dead letters and outcome counts."""
 
@@ -903,6 +1074,8 @@ class LedgerContract(
     SessionContract,
     AlertContract,
     ConversationContract,
+    SealContract,
+    RecomputeContract,
     CountContract,
     ChangesContract,
 ):

@@ -70,6 +70,13 @@ class PostgresInspect:
             for row in map(tuple, rows)
         ]
 
+    async def request_recompute(self, number: int) -> None:
+        await self._fetch(
+            "insert into billing.recompute_request (shard, conversation_key, algorithm)"
+            " select shard, conversation_key, 1 from billing.conversation where conversation_key = $1",
+            id_of(number).hex(),
+        )
+
     async def everything(self) -> dict[str, list[str]]:
         tables = await self._fetch("select tablename from pg_tables where schemaname = 'billing' order by 1")
         return {table: await self._rows(table) for (table,) in tables}

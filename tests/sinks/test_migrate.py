@@ -12,7 +12,7 @@ import pytest
 
 from quarterhour.database import SCHEMAS
 from sinks.ledger import Refused, Unreachable
-from sinks.migrate import MigrationError, migrate, migrations, pending
+from sinks.migrate import LEDGER, Migration, MigrationError, migrate, migrations, pending
 from sinks.postgres import PostgresLedger
 from tests.sinks.builders import settled, start_worker
 
@@ -94,6 +94,45 @@ async def test_a_database_newer_than_the_program_is_refused_by_version(database,
     await _execute(database, "insert into billing.schema_migration values (9999, '9999_later.sql', 'x')")
     with pytest.raises(MigrationError, match="newer than this program: it has migration 9999"):
         await ask(database)
+
+
+def test_a_migration_says_in_its_first_line_which_programs_it_serves():
+    serves = "-- serves programs that know 0010\n"
+    texts = {f"{serves}select 1": 10, f"select 1;\n{serves}": None, serves.replace("0010", "10"): None}
+    for text, served in texts.items():
+        assert Migration(9999, "9999_later.sql", text).serves_from == served
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
+async def test_a_program_goes_on_with_newer_migrations_that_serve_it(database, monkeypatch, schema):
+    newest = migrations(schema)[-1].version
+    await _migrate_further(database, monkeypatch, schema, newest, newest - 1)
+    assert await pending(database, schema) == []
+    assert await migrate(database, schema) == []
+
+
+async def test_a_program_refuses_a_newer_migration_that_serves_only_later_ones(database, monkeypatch):
+    newest = migrations()[-1].version
+    await _migrate_further(database, monkeypatch, LEDGER, newest, newest + 1)
+    message = f"it has migration {newest + 2:04d}, which does not serve programs whose newest is {newest:04d}"
+    for ask in (pending, migrate):
+        with pytest.raises(MigrationError, match=message):
+            await ask(database)
+
+
+async def test_a_program_refuses_if_one_of_several_newer_migrations_does_not_serve_it(database, monkeypatch):
+    newest = migrations()[-1].version
+    await _migrate_further(database, monkeypatch, LEDGER, None, newest)
+    with pytest.raises(MigrationError, match=f"it has migration {newest + 1:04d}"):
+        await pending(database)
+
+
+async def test_a_history_without_a_word_on_whom_it_serves_gets_the_column(empty_database, connection):
+    await migrate(empty_database)
+    await connection.execute("alter table billing.schema_migration drop column serves_from")
+    assert await pending(empty_database) == []
+    await migrate(empty_database)
+    assert await connection.fetch("select from billing.schema_migration where serves_from is not null") == []
 
 
 async def test_the_command_refuses_with_status_1_and_says_why(database):
@@ -199,6 +238,18 @@ async def _history(connection):
 async def _tables(connection):
     rows = await connection.fetch("select tablename from pg_tables where schemaname = 'billing' order by 1")
     return [table for (table,) in rows]
+
+
+async def _migrate_further(dsn, monkeypatch, schema, *serve_from):
+    """What a program with further migrations does; each serves programs from that one on, or only its own."""
+    later = []
+    for number, served in enumerate(serve_from, migrations(schema)[-1].version + 1):
+        line = "" if served is None else f"-- serves programs that know {served:04d}\n"
+        text = line + f"create table {schema.name}.later_{number} ()"
+        later.append(Migration(number, f"{number:04d}_later.sql", text))
+    with monkeypatch.context() as program:
+        program.setattr("sinks.migrate.migrations", lambda schema: [*migrations(schema), *later])
+        assert await migrate(dsn, schema) == later
 
 
 async def _execute(dsn, sql):

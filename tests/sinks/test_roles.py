@@ -18,6 +18,8 @@ GRANTS = {
         "conversation": {"SELECT", "INSERT", "UPDATE"},
         "session_record": {"SELECT", "INSERT", "UPDATE"},
         "fact_chunk": {"SELECT", "INSERT", "DELETE"},
+        "seal": {"SELECT", "INSERT"},
+        "recompute_request": {"SELECT", "DELETE"},
         "source_topic": {"SELECT", "INSERT"},
         "alert_report": {"SELECT", "INSERT"},
         "change_counter": {"SELECT", "UPDATE"},
@@ -31,6 +33,7 @@ GRANTS = {
     Role.OPERATOR: {
         "dead_letters": {"SELECT"},
         "dead_letter_act": {"SELECT", "INSERT"},
+        "recomputation": {"SELECT", "INSERT"},
     },
     Role.READER: dict.fromkeys(VIEWS, {"SELECT"}),
     Role.AGGREGATOR: dict.fromkeys(VIEWS, {"SELECT"}),

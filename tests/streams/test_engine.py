@@ -367,6 +367,24 @@ async def test_reading_waits_while_too_much_is_unsaved(ledger: PostgresLedger) -
     assert sum((await ledger.outcome_counts()).values()) == 1_000
 
 
+async def test_a_worker_is_behind_while_much_is_left_and_it_has_room(ledger: PostgresLedger) -> None:
+    log, engine, first = Log(), Engine(ledger, replace(PLAN, max_unsaved_records=1_000)), next(iter(SOURCES))
+    assert not engine.is_behind({first: 1_000}), "nothing is claimed"
+    log.append(traffic(499, 5, NOON_MS))
+    await engine.claim(SOURCES)
+    await read_all(engine, log)
+    here = {source: cursor.next_offset for source, cursor in engine.current.cursors.items()}
+    assert engine.current.unsaved_records == 499
+    assert not engine.is_behind(here | {first: here[first] + 200, SourcePartition("another", 0): 1_000})
+    assert engine.is_behind(here | {first: here[first] + 201})
+    log.append(traffic(1, 6, NOON_MS))
+    await read_all(engine, log)
+    ends = {source: end + 1_000 for source, end in here.items()}
+    assert not engine.is_behind(ends), "half is unsaved"
+    await engine.checkpoint()
+    assert engine.is_behind(ends)
+
+
 async def test_reading_waits_while_too_many_bytes_of_dead_letters_are_unsaved(ledger: PostgresLedger) -> None:
     engine = Engine(ledger, replace(PLAN, max_unsaved_dead_bytes=1_000))
     number, _ = await engine.claim(SOURCES)
@@ -425,8 +443,8 @@ class HeldLedger:
         self.hold_saves: asyncio.Event | None = None
         self.unreachable = False
 
-    async def claim(self, owner, earliest):
-        return await self._ledger.claim(owner, earliest)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
 
     async def look_up_conversations(self, keys: Sequence[bytes]):
         found = await self._ledger.look_up_conversations(keys)
@@ -434,9 +452,6 @@ class HeldLedger:
         if self.hold:
             await self.hold.wait()
         return found
-
-    async def look_up_alerts(self, session_ids: Sequence[bytes]):
-        return await self._ledger.look_up_alerts(session_ids)
 
     async def save(self, checkpoint):
         if self.unreachable:

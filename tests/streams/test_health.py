@@ -15,7 +15,7 @@ from streams.health import CALL_SECONDS, JOIN_SECONDS, Code, Health, Limits
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {"conv": Topic.CONVERSATION, "hand": Topic.AGENT_HANDOFF, "alert": Topic.ALERT_DELIVERY}
 COUNTS = {"conv": 2, "hand": 2, "alert": 1}
-LIMITS = Limits(patience=60.0, checkpoint_interval=1.0)
+LIMITS = Limits(patience=60.0, checkpoint_interval=0.5)
 UNHEALTHY_SECONDS = 65.0
 SOURCE = SourcePartition("conv", 0)
 OTHER = SourcePartition("hand", 0)
@@ -128,7 +128,7 @@ def test_an_open_transaction_is_told_from_a_stuck_worker_and_is_nothing_a_restar
     assert "a producer's transaction that begins there is open" in worker.texts
 
 
-def test_a_checkpoint_is_overdue_after_five_intervals() -> None:
+def test_a_checkpoint_is_overdue_after_ten_intervals() -> None:
     worker = Watched()
     worker.commits = False
     assert worker.pass_by(6).codes == []
@@ -188,7 +188,8 @@ def test_a_topic_missing_in_metadata_that_nobody_renews_is_no_refusal() -> None:
 def test_a_changed_number_of_partitions_is_a_reason_and_an_end_at_once() -> None:
     worker = Watched().pass_by(1, replace(IDLE, counts={**COUNTS, "alert": 3}))
     assert (worker.codes, worker.end) == ([Code.PARTITIONS_CHANGED], Exit.REFUSED)
-    assert worker.texts == "topic alert has 3 partitions now and had 1: its keys have moved"
+    assert worker.texts.startswith("topic alert has 3 partitions now and had 1: its keys have moved; ")
+    assert "`quarterhour repartition`" in worker.texts
 
 
 def test_topics_no_longer_co_partitioned_are_named() -> None:

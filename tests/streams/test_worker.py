@@ -37,6 +37,14 @@ async def test_hostile_traffic_is_billed_like_the_reference(stage: Stage) -> Non
     assert comparison.equal, comparison.report("ledger", "reference")
 
 
+async def test_what_was_over_when_a_worker_began_is_final_once_it_is_drained(stage: Stage) -> None:
+    lines = list(traffic(2_000, 21, now_ms() - DAY_MS))
+    for place in range(0, len(lines), 400):
+        await stage.publish(lines[place : place + 400])
+        await stage.drain()
+        assert "open" not in {record["status"] for record in await stage.records()}
+
+
 async def test_a_restart_goes_on_from_the_ledgers_offsets_and_not_from_kafkas(stage: Stage) -> None:
     lines = list(traffic(10_000, 5, now_ms()))
     await stage.publish(lines[:6_000])
@@ -61,7 +69,8 @@ async def test_sigterm_saves_a_last_checkpoint_and_ends_with_status_0(stage: Sta
     worker = stage.start(checkpoint_interval="60s")
     await worker.ready()
     await stage.publish(event("user", now_ms() - n, f"c-{n}") for n in range(100))
-    await until(lambda: _events_at_hand(worker, 100), "the events are in memory")
+    await until(lambda: _has_read(worker, 100), "all are read")
+    assert await stage.records() == []
     assert await worker.stop() == 0, worker.log
     assert (await stage.compare()).equal
 
@@ -312,9 +321,9 @@ async def _saved_something(stage: Stage) -> bool:
     return bool(rows[0]["n"])
 
 
-async def _events_at_hand(worker, events: int) -> bool:
+async def _has_read(worker, records: int) -> bool:
     _, text = await worker.page("/metrics")
-    return f"quarterhour_conversations_in_memory {float(events)}" in text
+    return f"quarterhour_unsaved_records {float(records)}" in text
 
 
 async def _not_ready(worker, reason: str) -> bool:
