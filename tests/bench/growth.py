@@ -38,6 +38,8 @@ from tests.streams.stage import now_ms
 SEED = 7
 EVENTS = 400_000
 """Timed at each point, unless it says otherwise."""
+FURTHER = 1_200_000
+"""Timed where it counts how many share a write: fewer are two checkpoints, or three, by chance."""
 EVENTS_A_CONVERSATION = 25
 PACE_MS = 20_000
 LONG_PACE_MS = 30_000
@@ -111,13 +113,14 @@ async def open_conversations(parts: Parts, size: Size) -> AsyncIterator[Point]:
     few = size(OPEN[0])
     for count in map(size, OPEN):
         async with on_ground(parts) as ground:
-            traffic = Traffic("open", count, count * OPENED_WITH + 2 * size.events)
+            further = size(FURTHER)
+            traffic = Traffic("open", count, count * OPENED_WITH + further + size.events)
             await ground.start()
             first_ms = now_ms() - OPENED_WITH * PACE_MS - MINUTE_MS
             await ground.publish(traffic.in_turns(range(OPENED_WITH), PACE_MS, first_ms))
             await ground.saved()
             held = ground.workers[0].conversations()
-            cost, known = await _time_further(ground, traffic, range(few), size.events)
+            cost, known = await _time_further(ground, traffic, range(few), further)
             yield "open", count, cost, known | {"held": held}
             if count > few:
                 cost, known = await _time_further(ground, traffic, range(few, count), size.events)

@@ -81,6 +81,13 @@ FRESHNESS = {
     "most_seconds": "longest, s",
     "probes": "probes",
 }
+STORAGE = {
+    "what": "of it",
+    "table_before": "table, before",
+    "table_after": "after sealing",
+    "indexes_before": "indexes, before",
+    "indexes_after": "indexes, after",
+}
 INVOICES = {
     "accounts": "accounts",
     "records": "records in the ledger",
@@ -126,6 +133,8 @@ def _sections(results: Path) -> Iterator[tuple[str, list[str], Chart | None]]:
     yield from _catch_up(read("catch-up", results))
     if part := read("invoices", results).get("invoices"):
         yield "invoices", [*_table(INVOICES, part["points"]), _made_on(part)], None
+    if part := read("storage", results).get("storage"):
+        yield "storage", [*_table(STORAGE, part["points"]), _made_on(part)], None
 
 
 def _growth_lines(curve: Curve, part: Result) -> list[str]:

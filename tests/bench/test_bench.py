@@ -29,7 +29,7 @@ async def test_it_measures_every_contender_and_finds_nothing_wrong(
     assert await bench(parts, Options(EVENTS, rounds=1, kill=False, output_format=NDJSON, home=tmp_path))
 
     context, *rows = map(json.loads, capsys.readouterr().out.splitlines())
-    assert context["shipped_defaults"]["QUARTERHOUR_CHECKPOINT_INTERVAL"] == "1s"
+    assert context["shipped_defaults"]["QUARTERHOUR_CHECKPOINT_INTERVAL"] == "500ms"
     assert [row["contender"] for row in rows] == [contender.name for contender in QUICK.values()]
     assert [row["wrong"] for row in rows] == [None, None, 0, 0]
     for row in rows:

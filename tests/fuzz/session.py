@@ -14,7 +14,6 @@ from __future__ import annotations
 import faulthandler
 import json
 import re
-import resource
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -102,7 +101,7 @@ class Session:
             "verdicts": len(self._verdicts),
             "slowest_ms": self._slowest[0],
             "slowest_bytes": self._slowest[1],
-            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_rss_bytes": _peak_rss_bytes(),
         }
 
     def _count(self, given: Input, seen: Seen) -> None:
@@ -126,10 +125,16 @@ def fuzz(session: Session, inputs: int) -> str:
             session.step(min(GROUP, inputs - session.inputs))
         except Broken as broken:
             return str(broken)
-    peak_rss_bytes = session.findings()["peak_rss_bytes"]
+    peak_rss_bytes = _peak_rss_bytes()
     if peak_rss_bytes > MOST_RSS_BYTES:
         return f"{peak_rss_bytes} bytes of memory, at most {MOST_RSS_BYTES} are allowed"
     return ""
+
+
+def _peak_rss_bytes() -> int:
+    # Not what getrusage says: a process takes over the peak of the one that started it, there.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from tests.fuzz.corpus import corpus
 from tests.fuzz.expecting import CONTRACT, FuzzRecord, expect
 from tests.fuzz.inputs import Input
 from tests.fuzz.mutations import mutate
-from tests.fuzz.session import load_inputs, save_inputs
+from tests.fuzz.session import MOST_RSS_BYTES, load_inputs, save_inputs
 from tests.schemas.examples import changed, with_raw
 from tests.sinks.inspecting import PostgresInspect
 from tests.streams.readings import facts_of
@@ -71,6 +71,14 @@ def test_a_seed_makes_the_same_inputs_again_and_a_file_holds_them(tmp_path: Path
     inputs = inputs_of(1, 500)
     save_inputs(tmp_path / "inputs", inputs)
     assert load_inputs(tmp_path / "inputs") == inputs == inputs_of(1, 500)
+
+
+def test_the_memory_of_the_process_that_started_it_does_not_count() -> None:
+    held = b"x" * MOST_RSS_BYTES
+    result = run(100, seed=0)
+    del held
+    assert result.broken == ""
+    assert 0 < result.peak_rss_bytes < MOST_RSS_BYTES
 
 
 def _of_a_megabyte(head: str, piece: str, tail: str) -> bytes:
