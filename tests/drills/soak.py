@@ -48,8 +48,6 @@ BACKLOG_EVENTS = 300_000
 CAPACITY_SHARE = 0.5
 DRAIN_LIMIT_SECONDS = 600.0
 VERDICT_TRIES = 2
-FREE_GIB = 12.0
-"""With less room on the disk the flow ends: the verdict needs some."""
 STRIKE_UP_TO_SECONDS = 5.0
 CONNECTION_TIMEOUT_SECONDS = 3
 # As in life, ten times as quick (tests.drills.live.SPEED); the idle timeout can be no shorter.
@@ -245,7 +243,7 @@ async def _sample_for_ever(ground: Ground, began: float, path: Path | None, stop
             with path.open("a") as file:
                 file.writelines(json.dumps(sample) + "\n" for sample in ground.report.samples[written:])
             written = len(ground.report.samples)
-        if shutil.disk_usage(ground.stage.folder).free < FREE_GIB * 2**30 and not stop.is_set():
+        if shutil.disk_usage(ground.stage.folder).free < ground.plan.free_bytes and not stop.is_set():
             ground.row.findings.append("the disk is nearly full: the flow ended early")
             stop.set()
         await asyncio.sleep(SAMPLE_SECONDS)

@@ -12,6 +12,8 @@ from tests.drills.vitals import slope, slope_at_load
 HOUR_SECONDS = 3600.0
 WAVE_RATE = 40_000
 EARLIER_EVENTS_A_MINUTE = 15_000
+FREE_GIB = 1.0
+FREE_GIB_AN_HOUR = 11.0
 FLAT_SHARE_AN_HOUR = 0.1
 """Memory that grows by more than this share of itself in an hour is a finding."""
 DRIFT = 4
@@ -39,6 +41,11 @@ class Plan:
     def of_minutes(cls, minutes: float, seed: int) -> Plan:
         """The plan of a soak of so many minutes: a quarter of them is warm-up."""
         return cls(minutes * 60, minutes * 15, seed=seed)
+
+    @property
+    def free_bytes(self) -> int:
+        """With less room on the disk the flow ends: the verdict needs some, the more the longer it flowed."""
+        return int((FREE_GIB + FREE_GIB_AN_HOUR * self.seconds / HOUR_SECONDS) * 2**30)
 
     @property
     def earlier_events(self) -> int:

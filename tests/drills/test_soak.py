@@ -114,3 +114,8 @@ def test_what_grows_is_a_finding(growth_mib_an_hour: float, more_descriptors: in
     ]
     judge_vitals(Plan.of_minutes(60, 1), report)
     assert len(report.row.findings) == findings, report.row.findings
+
+
+def test_a_soak_asks_for_room_on_the_disk_by_its_length() -> None:
+    assert SHORT.free_bytes < 1.2 * 2**30
+    assert Plan.of_minutes(60, 1).free_bytes == 12 * 2**30
